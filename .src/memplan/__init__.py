@@ -1,0 +1,1 @@
+../../clients/facade.py

@@ -1,0 +1,80 @@
+"""The certificate: hashes, levels, bounds, gaps, status.
+
+That a bound is proven, or a profiled time was measured, cannot be seen from a plan.  What can
+be seen is whether they contradict the plan.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from memplan.ir.check.report import Findings, Rule
+from memplan.ir.check.structure import Facts
+from memplan.ir.plan import Level
+
+__all__ = ["check_certificate"]
+
+_SENSE: Final[dict[str, Literal["maximize", "minimize"]]] = {
+    "importance": "maximize",
+    "time_ns": "minimize",
+    "arena_bytes": "minimize",
+}
+_TOLERANCE: Final = 1e-9
+
+
+def check_certificate(facts: Facts, findings: Findings) -> None:
+    """Check that the certificate is of this graph, request and plan, and agrees with itself."""
+    plan, certificate = facts.plan, facts.plan.certificate
+    for what, claimed, value in (
+        ("graph", certificate.graph_hash, facts.graph.content_hash()),
+        ("request", certificate.request_hash, plan.request.content_hash()),
+    ):
+        if claimed != value:
+            findings.add(
+                Rule.HASH, f"the certificate is of {what} {claimed[:80]}, this one is {value}"
+            )
+    names = [level.name for level in certificate.levels]
+    with_importance = facts.graph.mode == "train" and plan.request.update == "auto"
+    if names != ["time_ns", "arena_bytes"] and not (
+        with_importance and names == ["importance", "time_ns", "arena_bytes"]
+    ):
+        findings.add(
+            Rule.LEVELS,
+            f"the levels are {', '.join(names) or 'none'}; they are time_ns, arena_bytes, after "
+            "importance where the mask is chosen",
+        )
+    for level in certificate.levels:
+        _check_level(facts, level, findings)
+    if certificate.lower_bound_bytes > plan.totals.arena_bytes:
+        findings.add(
+            Rule.BOUND,
+            f"{certificate.lower_bound_bytes} bytes are said to be needed, the arena has "
+            f"{plan.totals.arena_bytes}",
+        )
+    if certificate.status == "optimal":
+        for level in certificate.levels:
+            if level.bound != level.value:
+                findings.add(
+                    Rule.STATUS, f"said to be optimal, but {level.name} does not meet its bound"
+                )
+
+
+def _check_level(facts: Facts, level: Level, findings: Findings) -> None:
+    if level.sense != _SENSE[level.name]:
+        findings.add(Rule.LEVELS, f"{level.name} is {_SENSE[level.name]}d, not {level.sense}d")
+    total = getattr(facts.plan.totals, level.name)
+    if level.value != total:
+        findings.add(Rule.LEVELS, f"{level.name} is {total}, its level says {level.value}")
+    if level.bound is None:
+        if level.gap is not None:
+            findings.add(Rule.GAP, f"{level.name} has a gap of {level.gap}, but no bound")
+        return
+    better = level.value - level.bound if level.sense == "maximize" else level.bound - level.value
+    if better > 0:
+        findings.add(
+            Rule.BOUND,
+            f"{level.name} reaches {level.value}, beyond its bound of {level.bound}",
+        )
+    gap = abs(level.value - level.bound) / max(1, abs(level.value))
+    if level.gap is None or abs(level.gap - gap) > _TOLERANCE:
+        findings.add(Rule.GAP, f"the gap of {level.name} is {gap}, the plan says {level.gap}")

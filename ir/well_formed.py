@@ -1,0 +1,217 @@
+"""The rules that a graph must keep, beyond the types of its fields."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from memplan.ir.dtypes import BITS
+from memplan.ir.limits import MAX_BYTES
+from memplan.ir.units import Affine
+
+if TYPE_CHECKING:
+    from memplan.ir.graph import Alternative, OpGraph, Operand, Operation, Tensor
+
+__all__ = ["find_fault"]
+
+_OUTSIDE = ("input", "label", "parameter", "state", "constant", "accumulator")
+_MUTABLE = ("parameter", "state", "accumulator")
+_SERVING = ("update", "clear", "accumulate", "apply")
+
+
+def find_fault(graph: OpGraph) -> str | None:
+    """Return what is wrong with a graph in one sentence, or None."""
+    return next(_faults(graph), None)
+
+
+def _faults(graph: OpGraph) -> Iterator[str]:
+    yield from _duplicates(graph)
+    # Affine sizes that hold at two batches hold between and beyond them unless they turn negative.
+    samples = (1, 2, graph.traced_batch) if graph.batch_symbolic else (graph.traced_batch,)
+    for tensor in graph.tensors:
+        yield from _tensor_faults(tensor, samples)
+    yield from _layer_faults(graph)
+    written: set[str] = {tensor.id for tensor in graph.tensors if tensor.role in _OUTSIDE}
+    written -= {name for operation in graph.operations for name in operation.writes}
+    for operation in graph.operations:
+        yield from _operation_faults(graph, operation, written, samples)
+        written.update(operation.writes)
+    for name in graph.outputs:
+        if name not in graph.tensor or name not in graph.producer:
+            yield f"output {name!r} is no tensor that an operation writes"
+    yield from _update_faults(graph)
+
+
+def _duplicates(graph: OpGraph) -> Iterator[str]:
+    for kind, names in (
+        ("tensor", [tensor.id for tensor in graph.tensors]),
+        ("operation", [operation.id for operation in graph.operations]),
+        ("layer", [layer.id for layer in graph.layers]),
+        ("written tensor", [name for operation in graph.operations for name in operation.writes]),
+    ):
+        name, count = next(iter(Counter(names).most_common(1)), ("", 0))
+        if count > 1:
+            yield f"{kind} {name!r} stands {count} times; it may stand once"
+
+
+def _tensor_faults(tensor: Tensor, samples: tuple[int, ...]) -> Iterator[str]:
+    if len(tensor.shape) != len(tensor.strides):
+        yield f"tensor {tensor.id}: {len(tensor.shape)} dimensions but {len(tensor.strides)} strides"
+        return
+    for count in samples:
+        size_bytes = tensor.size_bytes.at(count)
+        if not 0 <= size_bytes <= MAX_BYTES:
+            yield f"tensor {tensor.id}: size_bytes is {size_bytes} at a batch of {count}"
+        needed = _extent_bytes(tensor.shape, tensor.strides, Affine(0), tensor.dtype, count)
+        if needed is None or (needed > size_bytes and tensor.dtype != "bit"):
+            yield f"tensor {tensor.id}: shape and strides do not fit its {size_bytes} bytes"
+    for cut in tensor.slices:
+        if tensor.layer is None or cut.dim is None or cut.dim >= len(tensor.shape):
+            yield f"tensor {tensor.id}: a slice needs a layer and one of the tensor's dimensions"
+        elif tensor.size_bytes.fixed % cut.channels or tensor.size_bytes.per_sample % cut.channels:
+            yield f"tensor {tensor.id}: its bytes do not divide by {cut.channels} channels"
+
+
+def _extent_bytes(
+    shape: tuple[Affine, ...], strides: tuple[Affine, ...], offset: Affine, dtype: str, count: int
+) -> int | None:
+    """Return the end in bytes of the last element, or None where a dimension is negative."""
+    last = offset.at(count)
+    for dimension, stride in zip(shape, strides, strict=True):
+        if dimension.at(count) < 0 or stride.at(count) < 0:
+            return None
+        if dimension.at(count) == 0:
+            return 0
+        last += (dimension.at(count) - 1) * stride.at(count)
+    return None if last < 0 else -(-(last + 1) * BITS[dtype] // 8)
+
+
+def _layer_faults(graph: OpGraph) -> Iterator[str]:
+    for layer in graph.layers:
+        if layer.weight is None and layer.bias is None:
+            yield f"layer {layer.id}: it has neither weight nor bias"
+        for name in (layer.weight, layer.bias):
+            if name is not None and (
+                name not in graph.tensor or graph.tensor[name].role != "parameter"
+            ):
+                yield f"layer {layer.id}: {name!r} is no parameter of the graph"
+        for axis in layer.axes:
+            for worth in (axis.potentials, axis.norms):
+                if worth and len(worth) != axis.channels:
+                    yield f"layer {layer.id}: {len(worth)} values for {axis.channels} channels"
+    for tensor in graph.tensors:
+        if tensor.layer is not None and tensor.layer not in graph.layer:
+            yield f"tensor {tensor.id}: there is no layer {tensor.layer!r}"
+
+
+def _operation_faults(
+    graph: OpGraph, operation: Operation, written: set[str], samples: tuple[int, ...]
+) -> Iterator[str]:
+    where = f"operation {operation.id}"
+    if operation.layer is not None and operation.layer not in graph.layer:
+        yield f"{where}: there is no layer {operation.layer!r}"
+    if len({alternative.name for alternative in operation.alternatives}) < len(operation.alternatives):
+        yield f"{where}: two alternatives have the same name"
+    for name in operation.writes:
+        if name not in graph.tensor:
+            yield f"{where}: it writes {name!r}, which is no tensor"
+        elif graph.tensor[name].role not in ("activation", "gradient", "constant"):
+            yield f"{where}: it writes {name!r}, a tensor of role {graph.tensor[name].role}"
+        elif (graph.tensor[name].role == "constant") != (operation.phase == "constant"):
+            yield f"{where}: constants come from operations of phase constant, and from no others"
+    for name in operation.mutates:
+        if name not in graph.tensor or graph.tensor[name].role not in _MUTABLE:
+            yield f"{where}: it mutates {name!r}, which is no parameter, state or accumulator"
+    if operation.mutates and operation.recomputable:
+        yield f"{where}: it mutates tensors, so it may not be recomputable"
+    if (operation.phase in _SERVING) != (operation.parameter is not None):
+        yield f"{where}: a parameter goes with the phases {', '.join(_SERVING)}"
+    for alternative in operation.alternatives:
+        place = f"{where}, alternative {alternative.name}"
+        yield from _alternative_faults(graph, operation, alternative, place, samples)
+        for operand in alternative.reads:
+            if operand.tensor not in written:
+                yield (
+                    f"{place}: it reads {operand.tensor!r}, which no earlier operation writes "
+                    "(operations must stand in topological order; a cycle cannot be planned)"
+                )
+
+
+def _alternative_faults(
+    graph: OpGraph,
+    operation: Operation,
+    alternative: Alternative,
+    place: str,
+    samples: tuple[int, ...],
+) -> Iterator[str]:
+    for operand in alternative.reads:
+        if operand.tensor in graph.tensor:
+            yield from _operand_faults(graph.tensor[operand.tensor], operand, place, samples)
+            role = graph.tensor[operand.tensor].role
+            if operation.phase == "constant" and role not in ("constant", "parameter", "state"):
+                yield f"{place}: a constant may not depend on {operand.tensor!r}"
+    for pair in alternative.in_place:
+        if pair.read >= len(alternative.reads) or pair.write >= len(operation.writes):
+            yield f"{place}: in_place names an operand that is not there"
+    for name, amount in (
+        ("macs", alternative.macs),
+        ("moved_bytes", alternative.moved_bytes),
+        ("workspace_bytes", alternative.workspace_bytes),
+    ):
+        for count in samples:
+            if not 0 <= amount.at(count) <= MAX_BYTES:
+                yield f"{place}: {name} is {amount.at(count)} at a batch of {count}"
+    if (alternative.slices or alternative.axes is not None) and operation.layer is None:
+        yield f"{place}: slices and axes need the operation's layer"
+    for index in _operand_indices((alternative.arguments, tuple(alternative.keywords.values()))):
+        if index >= len(alternative.reads):
+            yield f"{place}: argument names operand {index} of {len(alternative.reads)}"
+
+
+def _operand_indices(argument: object) -> Iterator[int]:
+    if isinstance(argument, tuple):
+        for part in argument:
+            yield from _operand_indices(part)
+    else:
+        index = getattr(argument, "operand", None)
+        if isinstance(index, int):
+            yield index
+
+
+def _operand_faults(
+    tensor: Tensor, operand: Operand, place: str, samples: tuple[int, ...]
+) -> Iterator[str]:
+    if (operand.shape is None) != (operand.strides is None):
+        yield f"{place}: operand {tensor.id} needs both shape and strides, or neither"
+        return
+    if operand.shape is None or operand.strides is None:
+        if operand.offset != Affine(0):
+            yield f"{place}: operand {tensor.id} has an offset but no shape"
+        return
+    if len(operand.shape) != len(operand.strides):
+        yield f"{place}: operand {tensor.id} has {len(operand.shape)} dimensions but {len(operand.strides)} strides"
+        return
+    for count in samples:
+        needed = _extent_bytes(operand.shape, operand.strides, operand.offset, tensor.dtype, count)
+        if needed is None or needed > tensor.size_bytes.at(count):
+            yield f"{place}: operand {tensor.id} reaches outside its {tensor.size_bytes.at(count)} bytes"
+
+
+def _update_faults(graph: OpGraph) -> Iterator[str]:
+    serving = Counter(
+        (operation.phase, operation.parameter)
+        for operation in graph.operations
+        if operation.parameter is not None
+    )
+    phases = _SERVING if graph.batch_symbolic and not graph.batch_coupled_by else ("update",)
+    for layer in graph.layers:
+        for name in (layer.weight, layer.bias):
+            for phase in phases:
+                if name is not None and graph.mode == "train" and serving[phase, name] != 1:
+                    yield (
+                        f"layer {layer.id}: parameter {name!r} has {serving[phase, name]} "
+                        f"operations of phase {phase}; it needs one"
+                    )
+    if graph.mode == "train" and (graph.optimizer is None or graph.loss is None):
+        yield "a graph of mode train needs a loss and an optimizer"

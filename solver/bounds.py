@@ -1,0 +1,240 @@
+"""Lower bounds on bytes that hold for every plan the request allows.
+
+Three arguments, joined.  They restrict neither order, nor the number of computations, nor the
+alternatives, so a budget below them is proved infeasible.
+
+* *Working set*: while an operation runs, its operands, results and workspace are there.
+* *Forced*: a tensor that is computed only once is there between its producer and its last reader;
+  if both an ancestor and a descendant relation force an operation in between, it is there too.
+* *Looking back*: of the operands of an operation, one was computed last.  While that was
+  computed, the others were there already, beside the operands of its own producer; and so on.
+  The bound is the least over which came last, to a limited depth.
+
+Where a layer's update option is open, sizes are the least over the options.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from memplan.ir.sizes import frozen_bytes
+from memplan.solver.instance import Instance
+
+__all__ = ["ByteBound", "lower_bound"]
+
+_DEPTH = 12
+_NODES = 3_000
+
+
+@dataclass(frozen=True, slots=True)
+class ByteBound:
+    """A proven least number of bytes, and the operation whose working set sets it."""
+
+    bytes: int
+    operation: str
+    #: Tensors that must be there at once, with their least sizes.
+    tensors: tuple[tuple[str, int], ...]
+
+
+def lower_bound(instance: Instance, seconds: float = 2.0) -> ByteBound:
+    """Return a bound on the arena of every plan for ``instance``."""
+    return _Bounds(instance, time.monotonic() + seconds).best()
+
+
+class _Bounds:
+    def __init__(self, instance: Instance, deadline: float) -> None:
+        self.instance = instance
+        self.deadline = deadline
+        self.size = [min(item.size_bytes) for item in instance.items]
+        self.given = {i for i, item in enumerate(instance.items) if item.given}
+        self.producer = instance.producer
+        works = instance.works
+        self.ways = [
+            [way for way in work.ways if any(t is not None for t in way.time_ns)] for work in works
+        ]
+        self.always_reads = [
+            frozenset.intersection(*(frozenset(way.reads) for way in ways)) if ways else frozenset()
+            for ways in self.ways
+        ]
+        self.must = self._must_run()
+        self.ancestors = self._ancestors()
+
+    def _must_run(self) -> list[bool]:
+        works = self.instance.works
+        must = [False] * len(works)
+        wanted = {i for i, item in enumerate(self.instance.items) if item.kept}
+        for index in range(len(works) - 1, -1, -1):
+            work = works[index]
+            if all(work.demanded) or not wanted.isdisjoint(work.writes):
+                must[index] = True
+                wanted |= self.always_reads[index]
+        return must
+
+    def _ancestors(self) -> list[int]:
+        """Return for each work the set (as bits) of works that must run before it does."""
+        ancestors = [0] * len(self.instance.works)
+        for index in range(len(ancestors)):
+            for item in self.always_reads[index]:
+                before = self.producer.get(item)
+                if before is not None:
+                    ancestors[index] |= ancestors[before] | 1 << before
+        return ancestors
+
+    def _stores(self) -> int:
+        """Return the least bytes that stores take, with one layer updated at least."""
+        per_option = [[0] * len(choice.options) for choice in self.instance.choices]
+        total = 0
+        for store in self.instance.stores:
+            if store.choice < 0 or len(store.size_bytes) == 1:
+                total += store.size_bytes[0]
+            else:
+                for option, size in enumerate(store.size_bytes):
+                    per_option[store.choice][option] += size
+        least = [min(options) for options in per_option]
+        total += sum(least)
+        extra = [
+            size - least[index]
+            for index, options in enumerate(per_option)
+            for size, update in zip(options, self.instance.choices[index].options, strict=True)
+            if update is not None
+        ]
+        if self.instance.graph.mode == "train" and extra:
+            total += min(extra)
+        return total
+
+    def best(self) -> ByteBound:
+        """Return the highest bound over all operations that must run."""
+        instance = self.instance
+        base = self._stores()
+        if instance.request.device is not None and instance.request.device.weights == "ram":
+            if instance.fixed:
+                base += frozen_bytes(instance.graph, instance.samples, instance.mask())
+        outside = max(
+            (min(sizes) for _, sizes in instance.outside_workspace_bytes), default=0
+        )
+        found: tuple[int, int, frozenset[int]] = (outside, -1, frozenset())
+        forced = self._forced()
+        candidates = []
+        for index, work in enumerate(instance.works):
+            if self.must[index]:
+                value, live = self._working_set(index, forced[index])
+                candidates.append((value, index, live))
+        candidates.sort(key=lambda c: -c[0])
+        for value, index, live in candidates:
+            if value > found[0]:
+                found = (value, index, live)
+        for _, index, live in candidates:
+            if time.monotonic() > self.deadline:
+                break
+            value = self._look_back(index, forced[index])
+            if value > found[0]:
+                found = (value, index, live)
+        value, index, live = found
+        tensors = sorted(
+            ((instance.items[i].tensor, self.size[i]) for i in live), key=lambda t: -t[1]
+        )
+        name = instance.works[index].operation if index >= 0 else ""
+        return ByteBound(base + value, name, tuple(tensors))
+
+    def _forced(self) -> list[frozenset[int]]:
+        """Return for each work the once-computed items that are there while it first runs."""
+        works = self.instance.works
+        forced: list[set[int]] = [set() for _ in works]
+        readers: dict[int, list[int]] = {}
+        for index, reads in enumerate(self.always_reads):
+            if self.must[index]:
+                for item in reads:
+                    readers.setdefault(item, []).append(index)
+        for item in range(len(self.size)):
+            before = self.producer.get(item)
+            if before is None and item not in self.given:
+                continue
+            if before is not None and works[before].recomputable:
+                continue
+            later = 0  # works that must precede a reader of the item
+            for reader in readers.get(item, ()):
+                later |= self.ancestors[reader] | 1 << reader
+            kept = self.instance.items[item].kept
+            for index in range(len(works)):
+                after = before is None or self.ancestors[index] >> before & 1
+                if self.must[index] and after and (kept or later >> index & 1):
+                    forced[index].add(item)
+        return [frozenset(items) for items in forced]
+
+    def _needed_beyond(self, index: int, forced: frozenset[int]) -> frozenset[int]:
+        """Return forced items that a reader other than the work itself needs later."""
+        bit = 1 << index
+        return frozenset(
+            item
+            for item in forced
+            if self.instance.items[item].kept
+            or any(
+                self.must[reader]
+                and item in self.always_reads[reader]
+                and self.ancestors[reader] & bit
+                for reader in range(index + 1, len(self.must))
+            )
+        )
+
+    def _working_set(self, index: int, forced: frozenset[int]) -> tuple[int, frozenset[int]]:
+        beyond = self._needed_beyond(index, forced) if forced else forced
+        return min(
+            (
+                self._bytes_during(index, way_number, forced, beyond)
+                for way_number in range(len(self.ways[index]))
+            ),
+            key=lambda found: found[0],
+        )
+
+    def _bytes_during(
+        self, index: int, way_number: int, present: frozenset[int], beyond: frozenset[int]
+    ) -> tuple[int, frozenset[int]]:
+        """Return bytes while a work runs beside ``present``; ``beyond`` must survive it."""
+        work, way = self.instance.works[index], self.ways[index][way_number]
+        live = present.union(way.reads, work.writes)
+        value = sum(self.size[item] for item in live) + min(way.workspace_bytes)
+        reusable: dict[int, int] = {}
+        for read, written in way.in_place:
+            if read not in beyond:
+                shared = min(self.size[read], self.size[written])
+                reusable[written] = max(reusable.get(written, 0), shared)
+        return value - sum(reusable.values()), live
+
+    def _look_back(self, index: int, forced: frozenset[int]) -> int:
+        beyond = self._needed_beyond(index, forced) if forced else forced
+        best = None
+        for way_number, way in enumerate(self.ways[index]):
+            during, _ = self._bytes_during(index, way_number, forced, beyond)
+            before = forced.union(way.reads) - frozenset(self.instance.works[index].writes)
+            self.nodes = _NODES
+            value = self._least_history(before, during, _DEPTH, best)
+            best = value if best is None else min(best, value)
+        return best or 0
+
+    def _least_history(
+        self, present: frozenset[int], so_far: int, depth: int, stop: int | None
+    ) -> int:
+        """Return the least peak of any history that ends with all of ``present`` there."""
+        self.nodes -= 1
+        if depth == 0 or self.nodes < 0 or (stop is not None and so_far >= stop):
+            return so_far
+        best: int | None = None
+        options = []
+        for last in {self.producer[item] for item in present if item in self.producer}:
+            written = frozenset(self.instance.works[last].writes)
+            rest = present - written
+            for way_number, way in enumerate(self.ways[last]):
+                value, _ = self._bytes_during(last, way_number, present, rest)
+                options.append((max(value, so_far), last, way, rest))
+        if not options:
+            return so_far
+        options.sort(key=lambda option: option[0])
+        for value, _, way, rest in options:
+            if best is not None and value >= best:
+                break
+            reached = self._least_history(rest.union(way.reads), value, depth - 1, best)
+            best = reached if best is None else min(best, reached)
+            if best <= so_far:
+                break
+        return best if best is not None else so_far

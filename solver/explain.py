@@ -1,0 +1,65 @@
+"""Why nothing fits, what sets the bound, and what would help, with bytes."""
+
+from __future__ import annotations
+
+from memplan.ir.answer import Explanation, Remedy
+from memplan.ir.graph import OpGraph
+from memplan.ir.request import PlanRequest
+from memplan.solver.bounds import lower_bound
+from memplan.solver.instance import build_instance
+from memplan.solver.search import Outcome
+
+__all__ = ["explain"]
+
+
+def explain(graph: OpGraph, request: PlanRequest, outcome: Outcome) -> Explanation:
+    """Return the reason for an answer without a plan."""
+    bound = outcome.lower_bound
+    if outcome.infeasible:
+        reason = (
+            f"every plan needs at least {bound.bytes} B, the budget is {request.budget_bytes} B"
+        )
+    else:
+        reason = (
+            "the search ended without a plan that fits and without a proof that there is none; "
+            f"proven: at least {bound.bytes} B"
+        )
+    return Explanation(
+        reason=reason,
+        operation=bound.operation,
+        tensors=bound.tensors[:8],
+        remedies=tuple(_remedies(graph, request, outcome)),
+    )
+
+
+def _remedies(graph: OpGraph, request: PlanRequest, outcome: Outcome) -> list[Remedy]:
+    remedies = []
+    if outcome.smallest is not None:
+        found = outcome.smallest.worth.arena_bytes
+        remedies.append(
+            Remedy(action=f"a budget of {found} B", bytes_after=found, proven=True)
+        )
+    for action, changes in _changes(graph, request):
+        changed = request.model_copy(update=changes)
+        samples = 1 if graph.batch_symbolic and not graph.batch_coupled_by else changed.batch
+        bytes_after = lower_bound(build_instance(graph, changed, samples), 0.3).bytes
+        if bytes_after < outcome.lower_bound.bytes:
+            remedies.append(Remedy(action=action, bytes_after=bytes_after, proven=False))
+    return remedies
+
+
+def _changes(graph: OpGraph, request: PlanRequest) -> list[tuple[str, dict[str, object]]]:
+    changes: list[tuple[str, dict[str, object]]] = []
+    if graph.mode == "train" and request.update == "full":
+        changes.append(("update only what matters (--update auto)", {"update": "auto"}))
+    if graph.mode == "train" and request.update in ("full", "auto"):
+        changes.append(("update the last layer alone (--update last-layer)", {"update": "last-layer"}))
+    if graph.batch_symbolic and request.batch > 1:
+        changes.append(
+            ("a batch of one sample (--batch 1)", {"batch": 1, "micro_batch": "auto"})
+        )
+    if not request.stream_inputs and request.batch > 1:
+        changes.append(
+            ("loading samples as they are needed (--stream-inputs)", {"stream_inputs": True})
+        )
+    return changes

@@ -1,0 +1,145 @@
+"""Schedules for one mask and one micro-batch, by many greedy starts and annealing."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from memplan.solver.annealing import anneal
+from memplan.solver.greedy import Exponents, evict_and_recompute, random_exponents
+from memplan.solver.schedule import Table, live_peak
+from memplan.solver.techniques import Techniques
+from memplan.solver.ways import needed_schedule, starting_ways
+
+__all__ = ["Found", "find_schedules", "smallest_peak"]
+
+Steps = tuple[tuple[int, int], ...]
+
+
+@dataclass
+class Found:
+    """Schedules that were found: those that fit, and the one of least peak."""
+
+    #: (time_ns of one trip, schedule), fastest first, at most a handful.
+    fitting: list[tuple[int, Steps]] = field(default_factory=list)
+    least_peak: int | None = None
+    least: Steps = ()
+
+    def add(self, table: Table, schedule: Steps, peak: int, limit: int) -> bool:
+        """Record a schedule; True if it fits and is faster than all before."""
+        if self.least_peak is None or peak < self.least_peak:
+            self.least_peak, self.least = peak, schedule
+        if peak > limit:
+            return False
+        spent = sum(table.time_ns[work][way] for work, way in schedule)
+        better = not self.fitting or spent < self.fitting[0][0]
+        if all(schedule != known for _, known in self.fitting):
+            self.fitting.append((spent, schedule))
+            self.fitting.sort(key=lambda entry: entry[0])
+            del self.fitting[8:]
+        return better
+
+
+def find_schedules(
+    table: Table,
+    limit_bytes: int,
+    seconds: float,
+    seed: int,
+    techniques: Techniques,
+    allowed: Callable[[Steps], bool] = lambda _: True,
+) -> Found:
+    """Return schedules whose live bytes stay within ``limit_bytes``, the fastest first.
+
+    Args:
+        allowed: further conditions on a schedule (the compute limit).
+    """
+    deadline = time.monotonic() + seconds
+    chance = random.Random(seed)
+    found = Found()
+    orders = []
+    for _, ways in starting_ways(table):
+        order = tuple(needed_schedule(table, ways))
+        peak = live_peak(table, order)
+        if peak is not None:
+            orders.append(order)
+            if allowed(order):
+                found.add(table, order, peak, limit_bytes)
+    plain_fits = bool(found.fitting)
+    if techniques.greedy and not plain_fits:
+        _greedy_starts(table, limit_bytes, orders, found, chance, deadline, allowed)
+    if techniques.annealing and found.least and time.monotonic() < deadline and not plain_fits:
+        begin = list(found.fitting[0][1] if found.fitting else found.least)
+
+        def keep(schedule: list[tuple[int, int]], _: int) -> None:
+            steps = tuple(schedule)
+            peak = live_peak(table, steps)
+            if peak is not None and allowed(steps):
+                found.add(table, steps, peak, limit_bytes)
+
+        best, _ = anneal(table, begin, limit_bytes, deadline, seed, keep)
+        peak = live_peak(table, best)
+        if peak is not None and allowed(tuple(best)):
+            found.add(table, tuple(best), peak, limit_bytes)
+    return found
+
+
+def _greedy_starts(
+    table: Table,
+    limit_bytes: int,
+    orders: list[Steps],
+    found: Found,
+    chance: random.Random,
+    deadline: float,
+    allowed: Callable[[Steps], bool],
+) -> None:
+    began = time.monotonic()
+    until = began + (deadline - began) * 0.6
+    number = 0
+    while orders and (number < 2 * len(orders) or time.monotonic() < until):
+        exponents = Exponents() if number < len(orders) else random_exponents(chance)
+        # The greedy's own count errs a little on either side: aim lower now and then.
+        aim = limit_bytes if number < len(orders) else int(limit_bytes * chance.uniform(0.9, 1.02))
+        schedule = evict_and_recompute(
+            table, orders[number % len(orders)], aim, exponents, chance
+        )
+        number += 1
+        if schedule is None:
+            continue
+        steps = tuple(schedule)
+        peak = live_peak(table, steps)
+        if peak is not None and allowed(steps):
+            found.add(table, steps, peak, limit_bytes)
+
+
+def smallest_peak(
+    table: Table,
+    lower_bytes: int,
+    seconds: float,
+    seed: int,
+    allowed: Callable[[Steps], bool] = lambda _: True,
+) -> Found:
+    """Look for the schedule of least peak: greedy starts at falling limits."""
+    deadline = time.monotonic() + seconds
+    chance = random.Random(seed)
+    found = Found()
+    orders = [tuple(needed_schedule(table, ways)) for _, ways in starting_ways(table)]
+    for order in orders:
+        peak = live_peak(table, order)
+        if peak is not None:
+            found.add(table, order, peak, 0)
+    while found.least_peak is not None and time.monotonic() < deadline:
+        if found.least_peak <= lower_bytes:
+            break
+        aim = int(lower_bytes + (found.least_peak - lower_bytes) * chance.uniform(0.0, 1.0))
+        schedule = evict_and_recompute(
+            table, chance.choice(orders), aim, random_exponents(chance), chance
+        )
+        if schedule is None:
+            continue
+        steps = tuple(schedule)
+        peak = live_peak(table, steps)
+        if peak is not None and allowed(steps):
+            found.add(table, steps, peak, 0)
+    return found

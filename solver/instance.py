@@ -1,0 +1,375 @@
+"""The problem that is solved: a graph at one micro-batch, as plain integers.
+
+An ``Instance`` keeps every update option of every layer that the request allows; ``fix_mask``
+returns the instance in which each layer has one option left.  Sizes and costs are tuples over
+the options of the layer that cuts them (one entry where nothing does).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from memplan.ir.baseline import forward_macs
+from memplan.ir.graph import Alternative, OpGraph, Operation
+from memplan.ir.importance import importance_units
+from memplan.ir.options import update_options
+from memplan.ir.request import LayerUpdate, PlanRequest
+from memplan.ir.sizes import (
+    alternative_allowed,
+    alternative_cost,
+    frozen_bytes,
+    input_bytes,
+    tensor_bytes,
+    updated_parameters,
+    workspace_bytes,
+)
+
+__all__ = ["Choice", "Instance", "Item", "Store", "Way", "Work", "build_instance", "fix_mask"]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The update options of one layer, and what each is worth in importance units."""
+
+    layer: str
+    options: tuple[LayerUpdate | None, ...]
+    units: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A tensor whose bytes the plan gives out and takes back within the body."""
+
+    tensor: str
+    #: Index of the layer whose option cuts it, or -1.
+    choice: int
+    #: Bytes per option (one entry without a layer).
+    size_bytes: tuple[int, ...]
+    #: Written by the host before the body starts.
+    given: bool
+    #: Must be there at the end of the body.
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A tensor that lives through the whole plan if its layer's option wants it."""
+
+    tensor: str
+    choice: int
+    #: Bytes per option; 0 where the option does not need it.
+    size_bytes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One alternative of an operation, in indices of items and stores."""
+
+    name: str
+    #: Position among the operation's alternatives.
+    alternative: int
+    reads: tuple[int, ...]
+    #: Names of parameters and states that it reads.
+    stores: tuple[str, ...]
+    #: Per option of the operation's layer; None where the option forbids this way.
+    time_ns: tuple[int | None, ...]
+    macs: tuple[int, ...]
+    workspace_bytes: tuple[int, ...]
+    #: (item read, item written) that may share bytes.
+    in_place: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """An operation of the body."""
+
+    operation: str
+    phase: str
+    choice: int
+    writes: tuple[int, ...]
+    mutates: tuple[str, ...]
+    ways: tuple[Way, ...]
+    recomputable: bool
+    #: Per option of its layer: must it run?  (Updates.)  Others run if they are needed.
+    demanded: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A graph, a request and a micro-batch as integers."""
+
+    graph: OpGraph
+    request: PlanRequest
+    samples: int
+    trips: int
+    choices: tuple[Choice, ...]
+    items: tuple[Item, ...]
+    stores: tuple[Store, ...]
+    works: tuple[Work, ...]
+    #: Operations of prologue and epilogue.
+    outside_operations: tuple[str, ...]
+    #: Time and MACs of prologue and epilogue per layer option: (choice, time_ns, macs) tuples.
+    outside_time_ns: tuple[tuple[int, tuple[int, ...]], ...]
+    outside_macs: tuple[tuple[int, tuple[int, ...]], ...]
+    #: Workspace that the epilogue needs beside the stores, per layer option.
+    outside_workspace_bytes: tuple[tuple[int, tuple[int, ...]], ...]
+    #: MACs of one forward pass over the whole batch.
+    forward_macs: int
+
+    @cached_property
+    def producer(self) -> dict[int, int]:
+        """The work that writes each item."""
+        return {item: index for index, work in enumerate(self.works) for item in work.writes}
+
+    @cached_property
+    def fixed(self) -> bool:
+        """True where each layer has one option."""
+        return all(len(choice.options) == 1 for choice in self.choices)
+
+    @cached_property
+    def extra_macs_limit(self) -> int | None:
+        """Most extra MACs that the request allows per batch; None: no limit."""
+        limit = self.request.compute_limit
+        return None if limit is None else int(limit * self.forward_macs)
+
+    def mask(self) -> dict[str, LayerUpdate]:
+        """Return the update mask of a fixed instance."""
+        return {c.layer: c.options[0] for c in self.choices if c.options[0] is not None}
+
+    def aligned(self, size_bytes: int) -> int:
+        """Round bytes up to the request's alignment."""
+        alignment = self.request.alignment_bytes
+        return -(-size_bytes // alignment) * alignment
+
+    @cached_property
+    def store_bytes(self) -> int:
+        """Aligned bytes of all stores of a fixed instance."""
+        return sum(self.aligned(store.size_bytes[0]) for store in self.stores)
+
+    @cached_property
+    def room_bytes(self) -> int:
+        """Bytes that the budget leaves for the body's items in a fixed instance."""
+        request = self.request
+        room = request.budget_bytes - self.store_bytes
+        if request.device is not None and request.device.weights == "ram":
+            room -= frozen_bytes(self.graph, self.samples, self.mask())
+        return room
+
+
+def build_instance(
+    graph: OpGraph,
+    request: PlanRequest,
+    samples: int,
+    mask: Mapping[str, LayerUpdate] | None = None,
+) -> Instance:
+    """Translate ``graph`` at a micro-batch of ``samples`` into integers.
+
+    Args:
+        mask: the update mask, where it is decided already; else every option of the request.
+
+    Raises:
+        RequestError: the request's update mask does not fit the graph.
+    """
+    if mask is None:
+        options = update_options(graph, request)
+    else:
+        options = {layer.id: (mask.get(layer.id),) for layer in graph.layers}
+    return _Builder(graph, request, samples, options).build()
+
+
+def fix_mask(instance: Instance, mask: Mapping[str, LayerUpdate]) -> Instance:
+    """Return the instance in which every layer has the option that ``mask`` gives it."""
+    if instance.fixed and instance.mask() == dict(mask):
+        return instance
+    return build_instance(instance.graph, instance.request, instance.samples, mask)
+
+
+class _Builder:
+    """Collects what ``build_instance`` returns."""
+
+    def __init__(
+        self,
+        graph: OpGraph,
+        request: PlanRequest,
+        samples: int,
+        options: Mapping[str, tuple[LayerUpdate | None, ...]],
+    ) -> None:
+        self.graph, self.request, self.samples = graph, request, samples
+        self.trips = request.batch // samples
+        gains = importance_units(
+            graph, request, (o for choices in options.values() for o in choices if o is not None)
+        )
+        self.choices = tuple(
+            Choice(
+                layer.id,
+                options[layer.id],
+                tuple(0 if o is None else gains[layer.id, o] for o in options[layer.id]),
+            )
+            for layer in graph.layers
+        )
+        self.choice_index = {choice.layer: index for index, choice in enumerate(self.choices)}
+        #: One mask per option of a layer; sizes depend on the tensor's own layer alone.
+        self.masks = [
+            [{} if option is None else {choice.layer: option} for option in choice.options]
+            for choice in self.choices
+        ]
+        self.item_index: dict[str, int] = {}
+
+    def build(self) -> Instance:
+        graph = self.graph
+        body = ("forward", "backward", "statistics", "update" if self.trips == 1 else "accumulate")
+        operations = [operation for operation in graph.operations if operation.phase in body]
+        items = self._items(operations)
+        works = tuple(self._work(operation) for operation in operations)
+        outside = [
+            operation
+            for operation in graph.operations
+            if self.trips > 1 and operation.phase in ("clear", "apply")
+        ]
+        return Instance(
+            graph=graph,
+            request=self.request,
+            samples=self.samples,
+            trips=self.trips,
+            choices=self.choices,
+            items=items,
+            stores=self._stores(operations + outside),
+            works=works,
+            outside_operations=tuple(operation.id for operation in outside),
+            outside_time_ns=tuple(self._outside(op, "time") for op in outside),
+            outside_macs=tuple(self._outside(op, "macs") for op in outside),
+            outside_workspace_bytes=tuple(self._outside(op, "workspace") for op in outside),
+            forward_macs=forward_macs(graph, self.request.batch, self.samples),
+        )
+
+    def _masks_of(self, choice: int) -> list[dict[str, LayerUpdate]]:
+        return self.masks[choice] if choice >= 0 else [{}]
+
+    def _choice_of(self, layer: str | None) -> int:
+        return -1 if layer is None else self.choice_index[layer]
+
+    def _items(self, operations: list[Operation]) -> tuple[Item, ...]:
+        resident = self.trips > 1 and not self.request.stream_inputs
+        names = [
+            tensor.id
+            for tensor in self.graph.tensors
+            if tensor.role in ("input", "label") and not resident
+        ]
+        given = len(names)
+        names += [name for operation in operations for name in operation.writes]
+        items = []
+        for index, name in enumerate(names):
+            tensor = self.graph.tensor[name]
+            choice = self._choice_of(tensor.layer) if tensor.slices else -1
+            sizes = tuple(tensor_bytes(tensor, self.samples, m) for m in self._masks_of(choice))
+            self.item_index[name] = index
+            items.append(Item(name, choice, sizes, index < given, name in self.graph.outputs))
+        return tuple(items)
+
+    def _stores(self, operations: list[Operation]) -> tuple[Store, ...]:
+        stores = []
+        for operation in operations:
+            if operation.phase == "statistics":
+                stores += [Store(n, -1, (self._size(n, {}),)) for n in operation.mutates]
+            elif operation.phase in ("update", "clear", "apply"):
+                known = {store.tensor for store in stores}
+                choice, wanted = self._demand(operation)
+                for name in operation.mutates:
+                    if name not in known:
+                        sizes = tuple(
+                            self._size(name, mask) if want else 0
+                            for mask, want in zip(self._masks_of(choice), wanted, strict=True)
+                        )
+                        stores.append(Store(name, choice, sizes))
+        if self.trips > 1 and not self.request.stream_inputs:
+            stores += [
+                Store(t.id, -1, (input_bytes(t, self.request.batch, self.samples, False),))
+                for t in self.graph.tensors
+                if t.role in ("input", "label")
+            ]
+        return tuple(stores)
+
+    def _size(self, name: str, mask: Mapping[str, LayerUpdate]) -> int:
+        return tensor_bytes(self.graph.tensor[name], self.samples, mask)
+
+    def _demand(self, operation: Operation) -> tuple[int, tuple[bool, ...]]:
+        """Return the layer of the operation's parameter and which options update it."""
+        for index, layer in enumerate(self.graph.layers):
+            if operation.parameter in (layer.weight, layer.bias):
+                return index, tuple(
+                    operation.parameter in updated_parameters(self.graph, mask)
+                    for mask in self.masks[index]
+                )
+        return -1, (False,)
+
+    def _work(self, operation: Operation) -> Work:
+        choice = self._choice_of(operation.layer)
+        demanded: tuple[bool, ...] = (operation.phase == "statistics",)
+        if operation.parameter is not None:
+            choice, demanded = self._demand(operation)
+        masks = self._masks_of(choice)
+        if choice < 0 or len(demanded) == 1:
+            demanded = demanded * len(masks)
+        ways = tuple(
+            self._way(operation, index, alternative, masks)
+            for index, alternative in enumerate(operation.alternatives)
+            if any(alternative_allowed(operation, alternative, mask) for mask in masks)
+        )
+        return Work(
+            operation=operation.id,
+            phase=operation.phase,
+            choice=choice,
+            writes=tuple(self.item_index[name] for name in operation.writes),
+            mutates=operation.mutates,
+            ways=ways,
+            recomputable=operation.recomputable,
+            demanded=demanded,
+        )
+
+    def _way(
+        self,
+        operation: Operation,
+        index: int,
+        alternative: Alternative,
+        masks: list[dict[str, LayerUpdate]],
+    ) -> Way:
+        names = list(dict.fromkeys(operand.tensor for operand in alternative.reads))
+        costs = [alternative_cost(operation, alternative, self.samples, mask) for mask in masks]
+        rates = self.request.rates
+        return Way(
+            name=alternative.name,
+            alternative=index,
+            reads=tuple(self.item_index[name] for name in names if name in self.item_index),
+            stores=tuple(name for name in names if name not in self.item_index),
+            time_ns=tuple(
+                rates.time_ns(macs, moved)
+                if alternative_allowed(operation, alternative, mask)
+                else None
+                for (macs, moved), mask in zip(costs, masks, strict=True)
+            ),
+            macs=tuple(macs for macs, _ in costs),
+            workspace_bytes=tuple(
+                workspace_bytes(operation, alternative, self.samples, mask) for mask in masks
+            ),
+            in_place=tuple(
+                (self.item_index[name], self.item_index[operation.writes[pair.write]])
+                for pair in alternative.in_place
+                if (name := alternative.reads[pair.read].tensor) in self.item_index
+            ),
+        )
+
+    def _outside(self, operation: Operation, what: str) -> tuple[int, tuple[int, ...]]:
+        choice, wanted = self._demand(operation)
+        plain = operation.alternatives[0]
+        values = []
+        for mask, want in zip(self._masks_of(choice), wanted, strict=True):
+            macs, moved = alternative_cost(operation, plain, self.samples, mask)
+            value = {
+                "time": self.request.rates.time_ns(macs, moved),
+                "macs": macs,
+                "workspace": workspace_bytes(operation, plain, self.samples, mask),
+            }[what]
+            values.append(value if want else 0)
+        return choice, tuple(values)

@@ -1,0 +1,89 @@
+"""Solving the joint model level by level: importance, then time, then bytes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ortools.sat.python import cp_model
+
+from memplan.solver.joint.extract import extract
+from memplan.solver.joint.hint import add_hints, fits_model
+from memplan.solver.joint.variables import JointModel
+from memplan.solver.levels import Proof
+from memplan.solver.solution import Solution
+
+__all__ = ["LevelResult", "solve_levels"]
+
+
+@dataclass
+class LevelResult:
+    """The best solution of a joint model, and what was proved about the model."""
+
+    solution: Solution | None = None
+    #: Proved: the model has no solution (of at least the demanded worth).
+    infeasible: bool = False
+    #: Bounds of the model, level by level.
+    proof: Proof = field(default_factory=Proof)
+
+
+def solve_levels(
+    joint: JointModel,
+    seconds: float,
+    *,
+    hint: Solution | None = None,
+    seed: int = 0,
+    workers: int = 1,
+    lns_only: bool = False,
+    on_solution: Callable[[Solution], None] | None = None,
+) -> LevelResult:
+    """Optimise the levels in turn; each is held at its value while the next is improved."""
+    result = LevelResult()
+    deadline = time.monotonic() + seconds
+    assert joint.arena is not None
+    levels: list[tuple[str, cp_model.LinearExprT, bool]] = [
+        ("importance", joint.importance, True),
+        ("time_ns", joint.time_ns, False),
+        ("arena_bytes", joint.arena, False),
+    ]
+    if isinstance(joint.importance, int):
+        levels.pop(0)
+    best = hint if hint is not None and fits_model(joint, hint) else None
+    for number, (name, expression, maximize) in enumerate(levels):
+        left = deadline - time.monotonic()
+        if left <= 0.02:
+            break
+        if best is not None:
+            add_hints(joint, best)
+        if maximize:
+            joint.model.maximize(expression)
+        else:
+            joint.model.minimize(expression)
+        solver = cp_model.CpSolver()
+        parameters = solver.parameters
+        # Later levels keep a share; what an earlier one does not use goes to the next.
+        parameters.max_time_in_seconds = left * (0.6 if number < len(levels) - 1 else 1.0)
+        parameters.random_seed = seed
+        parameters.num_workers = workers
+        parameters.use_lns_only = lns_only and best is not None
+        status = solver.solve(joint.model)
+        if status == cp_model.INFEASIBLE:
+            # With upper levels held the held solution itself is feasible: only the first level
+            # can be infeasible, and then the model is.
+            result.infeasible = number == 0
+            break
+        if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+            break
+        solution = extract(joint, solver)
+        if result.solution is None or solution.worth <= result.solution.worth:
+            result.solution = best = solution
+            if on_solution is not None:
+                on_solution(solution)
+        value = round(solver.objective_value)
+        bound = round(solver.best_objective_bound)
+        setattr(result.proof, name, bound)
+        if status != cp_model.OPTIMAL:
+            break
+        joint.model.add(expression >= value if maximize else expression <= value)
+    return result

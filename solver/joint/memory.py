@@ -1,0 +1,124 @@
+"""Bytes over time: at no step do live instances and workspace exceed the room.
+
+Redundant beside the addresses, and all there is where addresses are left out.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from memplan.solver.joint.variables import JointModel, Literal
+
+__all__ = ["add_memory"]
+
+
+def add_memory(joint: JointModel) -> None:
+    """Add lifetimes, the arena's size, and the cumulative limit."""
+    _add_lifetimes(joint)
+    _add_scratch(joint)
+    model, instance = joint.model, joint.instance
+    request = instance.request
+    joint.arena = model.new_int_var(0, request.budget_bytes, "arena_bytes")
+    stores = [
+        joint.of_option(
+            store.choice,
+            tuple(joint.units(size) for size in store.size_bytes),
+            f"store_{index}",
+        )
+        for index, store in enumerate(instance.stores)
+    ]
+    most = joint.units(request.budget_bytes)
+    joint.stores = model.new_int_var(0, most, "stores")
+    model.add(joint.stores == sum(stores))
+    alignment = request.alignment_bytes
+    slack = alignment - 1  # the topmost buffer may end unaligned
+    model.add(joint.arena + slack >= alignment * joint.stores)
+    for index, (choice, sizes) in enumerate(instance.outside_workspace_bytes):
+        size = joint.of_option(choice, sizes, f"outside_{index}")
+        if not isinstance(size, int) or size:
+            # Its address is right above the stores; without any the stores alone count.
+            model.add(joint.arena >= alignment * joint.stores + size)
+    joint.room = model.new_int_var(0, most, "room")
+    model.add(alignment * (joint.room + joint.stores) <= joint.arena + slack)
+    intervals = [*joint.lifetime.values(), *(i for i, _ in joint.scratch.values())]
+    demands = [
+        *(joint.size[t] for t, _ in joint.lifetime),
+        *(size for _, size in joint.scratch.values()),
+    ]
+    model.add_cumulative(intervals, demands, joint.room)
+    if request.device is not None and request.device.weights == "ram":
+        _add_frozen(joint)
+
+
+def _add_lifetimes(joint: JointModel) -> None:
+    model, instance = joint.model, joint.instance
+    gives: defaultdict[tuple[int, int], list[Literal]] = defaultdict(list)
+    for key, shares in joint.shares.items():
+        gives[key.read, key.copy].append(shares)
+    for t, item in enumerate(instance.items):
+        joint.size.append(
+            joint.of_option(
+                item.choice, tuple(joint.units(size) for size in item.size_bytes), f"size_{t}"
+            )
+        )
+    for (t, d), end in joint.end.items():
+        producer = instance.producer.get(t)
+        if producer is None:
+            present, start = _given_and_read(joint, t), 0
+        else:
+            present, start = joint.runs[producer, d], joint.start[producer, d]
+        joint.present[t, d] = present
+        until = end
+        if gives[t, d]:
+            until = model.new_int_var(1, joint.horizon, f"until_{t}_{d}")
+            model.add(until == end - sum(gives[t, d]))
+        length = model.new_int_var(1, joint.horizon, f"length_{t}_{d}")
+        joint.lifetime[t, d] = model.new_optional_interval_var(
+            start, length, until, present, f"lifetime_{t}_{d}"
+        )
+
+
+def _given_and_read(joint: JointModel, t: int) -> Literal:
+    reading = [
+        literal
+        for (v, _, w), literal in joint.way.items()
+        if t in joint.instance.works[v].ways[w].reads
+    ]
+    present = joint.model.new_bool_var(f"given_{t}")
+    for literal in reading:
+        joint.model.add_implication(literal, present)
+    joint.model.add_bool_or([*reading, ~present])
+    return present
+
+
+def _add_scratch(joint: JointModel) -> None:
+    for (v, c, w), literal in joint.way.items():
+        work = joint.instance.works[v]
+        sizes = tuple(joint.units(size) for size in work.ways[w].workspace_bytes)
+        if not any(sizes):
+            continue
+        size = joint.of_option(work.choice, sizes, f"scratch_{v}_{c}_{w}")
+        step = joint.model.new_optional_fixed_size_interval_var(
+            joint.start[v, c], 1, literal, f"scratch_step_{v}_{c}_{w}"
+        )
+        joint.scratch[v, c, w] = (step, size)
+
+
+def _add_frozen(joint: JointModel) -> None:
+    """Weights that stay frozen are in RAM too: they count against the budget."""
+    instance = joint.instance
+    graph = instance.graph
+    mutated = {name for operation in graph.operations for name in operation.mutates}
+    total = sum(
+        tensor.size_bytes.at(instance.samples)
+        for tensor in graph.tensors
+        if tensor.role in ("parameter", "constant")
+        or (tensor.role == "state" and tensor.id not in mutated)
+    )
+    updated = [
+        joint.of_option(store.choice, store.size_bytes, f"updated_{store.tensor}")
+        for store in instance.stores
+        if graph.tensor[store.tensor].role == "parameter"
+    ]
+    assert joint.arena is not None
+    joint.model.add(joint.arena + total - sum(updated) <= instance.request.budget_bytes)

@@ -1,0 +1,61 @@
+"""The three levels of the objective, what is proved about each, and under which restrictions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from memplan.ir.plan import Level, Status
+from memplan.solver.solution import Worth
+
+__all__ = ["Proof", "certify_levels"]
+
+
+@dataclass
+class Proof:
+    """Proven limits: no allowed plan is better.  None: nothing is proven."""
+
+    #: No plan updates more importance.
+    importance: int | None = None
+    #: No plan of that importance is faster.
+    time_ns: int | None = None
+    #: No plan of that importance and time is smaller.
+    arena_bytes: int | None = None
+    restrictions: list[str] = field(default_factory=list)
+
+
+def certify_levels(
+    found: Worth, proof: Proof, lower_bound_bytes: int, choice: bool
+) -> tuple[tuple[Level, ...], Status]:
+    """Return the levels with bounds and gaps, and ``optimal`` only where every gap is closed.
+
+    A lower level's bound supposes that the levels above are at their optimum, so it is kept
+    only where they are.
+
+    Args:
+        choice: False where the request leaves no choice of the update mask.
+    """
+    importance = -found.minus_importance
+    arena_bound = max(proof.arena_bytes or 0, lower_bound_bytes)
+    levels = []
+    if choice:
+        levels.append(_level("importance", "maximize", importance, proof.importance))
+    settled = all(level.gap == 0 for level in levels)
+    levels.append(
+        _level("time_ns", "minimize", found.time_ns, proof.time_ns if settled else None)
+    )
+    settled = settled and levels[-1].gap == 0
+    levels.append(
+        _level(
+            "arena_bytes",
+            "minimize",
+            found.arena_bytes,
+            arena_bound if settled else lower_bound_bytes,
+        )
+    )
+    status: Status = "optimal" if all(level.gap == 0 for level in levels) else "feasible"
+    return tuple(levels), status
+
+
+def _level(name, sense, value: int, bound: int | None) -> Level:  # type: ignore[no-untyped-def]
+    gap = None if bound is None else abs(value - bound) / max(1, abs(value))
+    return Level(name=name, sense=sense, value=value, bound=bound, gap=gap)

@@ -1,0 +1,259 @@
+"""A schedule: which operations run, in which order and how; everything else follows.
+
+With the sequence of (operation, alternative) given, a read takes the latest computation before
+it, a buffer lives from its step to its last reader, and a declared in-place pair is used
+whenever its operand dies there.  No other choice of lifetimes needs fewer bytes anywhere, so the
+heuristics search sequences only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from memplan.solver.instance import Instance
+
+__all__ = ["Block", "Lifetimes", "Schedule", "Table", "derive", "live_peak", "live_profile"]
+
+#: One step: (index of the work, index of the way).
+Schedule = Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A fixed instance with everything that the inner loops look up, aligned to whole units."""
+
+    instance: Instance
+    size: tuple[int, ...]
+    reads: tuple[tuple[tuple[int, ...], ...], ...]
+    writes: tuple[tuple[int, ...], ...]
+    pairs: tuple[tuple[tuple[tuple[int, int], ...], ...], ...]
+    workspace: tuple[tuple[int, ...], ...]
+    time_ns: tuple[tuple[int, ...], ...]
+    macs: tuple[tuple[int, ...], ...]
+    #: Parameters and states that a way reads and that some work mutates.
+    stores: tuple[tuple[frozenset[str], ...], ...]
+    mutates: tuple[frozenset[str], ...]
+    #: Ways that the mask allows.
+    allowed: tuple[tuple[int, ...], ...]
+    given: tuple[int, ...]
+    kept: frozenset[int]
+    producer: dict[int, int]
+
+    @classmethod
+    def of(cls, instance: Instance) -> Table:
+        """Build the table of a fixed instance."""
+        works = instance.works
+        aligned = instance.aligned
+        mutable = {name for work in works for name in work.mutates}
+        return cls(
+            instance=instance,
+            size=tuple(aligned(item.size_bytes[0]) for item in instance.items),
+            reads=tuple(tuple(way.reads for way in work.ways) for work in works),
+            writes=tuple(work.writes for work in works),
+            pairs=tuple(
+                tuple(
+                    tuple(
+                        pair
+                        for pair in way.in_place
+                        if instance.items[pair[0]].size_bytes == instance.items[pair[1]].size_bytes
+                    )
+                    for way in work.ways
+                )
+                for work in works
+            ),
+            workspace=tuple(
+                tuple(aligned(way.workspace_bytes[0]) for way in work.ways) for work in works
+            ),
+            time_ns=tuple(tuple(way.time_ns[0] or 0 for way in work.ways) for work in works),
+            macs=tuple(tuple(way.macs[0] for way in work.ways) for work in works),
+            stores=tuple(
+                tuple(frozenset(mutable.intersection(way.stores)) for way in work.ways) for work in works
+            ),
+            mutates=tuple(frozenset(work.mutates) for work in works),
+            allowed=tuple(
+                tuple(i for i, way in enumerate(work.ways) if way.time_ns[0] is not None)
+                for work in works
+            ),
+            given=tuple(i for i, item in enumerate(instance.items) if item.given),
+            kept=frozenset(i for i, item in enumerate(instance.items) if item.kept),
+            producer=instance.producer,
+        )
+
+
+@dataclass(slots=True)
+class Block:
+    """Bytes at one offset over [start, end): a tensor instance, or several in place of another."""
+
+    start: int
+    end: int
+    #: Aligned; ``exact`` is the tensor's own.
+    size: int
+    exact: int
+    #: (item, computation, start, end) of each instance, or empty for workspace.
+    members: list[tuple[int, int, int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetimes:
+    """What a schedule means in bytes."""
+
+    blocks: tuple[Block, ...]
+    #: Per step and distinct item read: the index of the block and the computation that serves it.
+    served: tuple[dict[int, tuple[int, int]], ...]
+    #: Per step: block of each written item, and of the workspace (-1: none).
+    written: tuple[tuple[int, ...], ...]
+    workspace: tuple[int, ...]
+    live: tuple[int, ...]
+
+    @property
+    def peak(self) -> int:
+        """Return the highest number of live bytes."""
+        return max(self.live, default=0)
+
+
+def _instances(
+    table: Table, schedule: Schedule
+) -> tuple[list[tuple[int, int, int]], list[int], list[dict[int, int]]] | None:
+    """Return instances (item, computation, start), their ends, and who serves each read."""
+    latest: dict[int, int] = {}
+    made: list[tuple[int, int, int]] = []
+    end: list[int] = []
+    count: dict[int, int] = {}
+    changed: set[str] = set()
+    for item in table.given:
+        latest[item] = len(made)
+        made.append((item, 0, 0))
+        end.append(0)
+    serve: list[dict[int, int]] = []
+    for step, (work, way) in enumerate(schedule):
+        serving = {}
+        if changed and not changed.isdisjoint(table.stores[work][way]):
+            return None  # a weight of this batch is read after its update
+        changed |= table.mutates[work]
+        for item in table.reads[work][way]:
+            instance = latest.get(item)
+            if instance is None:
+                return None
+            serving[item] = instance
+            end[instance] = step + 1
+        serve.append(serving)
+        computation = count.get(work, 0)
+        count[work] = computation + 1
+        for item in table.writes[work]:
+            latest[item] = len(made)
+            made.append((item, computation, step))
+            end.append(step + 1)
+    for item in table.kept:
+        instance = latest.get(item)
+        if instance is None:
+            return None
+        end[instance] = len(schedule)
+    return made, end, serve
+
+
+def _partners(
+    table: Table, schedule: Schedule, end: list[int], serve: list[dict[int, int]]
+) -> list[tuple[int, int, int]]:
+    """Return in-place pairs in use: (step, instance read, item written)."""
+    used = []
+    for step, (work, way) in enumerate(schedule):
+        taken: set[int] = set()
+        for item, written in table.pairs[work][way]:
+            instance = serve[step][item]
+            if end[instance] == step + 1 and instance not in taken and ~written not in taken:
+                taken.update((instance, ~written))
+                used.append((step, instance, written))
+    return used
+
+
+def live_profile(table: Table, schedule: Schedule) -> list[int] | None:
+    """Return live (aligned) bytes per step, or None for an invalid schedule.
+
+    Invalid: an operand is missing, or a parameter is read after its update.
+    """
+    found = _instances(table, schedule)
+    if found is None:
+        return None
+    made, end, serve = found
+    size = table.size
+    change = [0] * (len(schedule) + 1)
+    for (item, _, start), stop in zip(made, end, strict=True):
+        change[start] += size[item]
+        change[stop] -= size[item]
+    profile = []
+    live = 0
+    for step, (work, way) in enumerate(schedule):
+        live += change[step]
+        profile.append(live + table.workspace[work][way])
+    for step, instance, _ in _partners(table, schedule, end, serve):
+        profile[step] -= size[made[instance][0]]
+    return profile
+
+
+def live_peak(table: Table, schedule: Schedule) -> int | None:
+    """Return the peak of live (aligned) bytes, or None for an invalid schedule."""
+    profile = live_profile(table, schedule)
+    return None if profile is None else max(profile, default=0)
+
+
+def derive(table: Table, schedule: Schedule) -> Lifetimes:
+    """Return blocks and lifetimes of a schedule whose operands are all there.
+
+    Raises:
+        ValueError: an operand is read before anything computes it.
+    """
+    found = _instances(table, schedule)
+    if found is None:
+        raise ValueError("the schedule reads a tensor that nothing before has computed")
+    made, end, serve = found
+    before: dict[int, int] = {}
+    at_step: dict[tuple[int, int], int] = {}
+    for number, (item, _, start) in enumerate(made[len(table.given) :], start=len(table.given)):
+        at_step[start, item] = number
+    for step, instance, written in _partners(table, schedule, end, serve):
+        before[at_step[step, written]] = instance
+    blocks: list[Block] = []
+    block_of: list[int] = []
+    for number, (item, computation, start) in enumerate(made):
+        member = (item, computation, start, end[number])
+        if number in before:
+            index = block_of[before[number]]
+            blocks[index].members.append(member)
+            blocks[index].end = end[number]
+        elif end[number] == 0:
+            index = -1  # given, and nobody reads it
+        else:
+            index = len(blocks)
+            exact = table.instance.items[item].size_bytes[0]
+            blocks.append(Block(start, end[number], table.size[item], exact, [member]))
+        block_of.append(index)
+    workspace = []
+    for step, (work, way) in enumerate(schedule):
+        scratch = table.workspace[work][way]
+        workspace.append(len(blocks) if scratch else -1)
+        if scratch:
+            exact = table.instance.works[work].ways[way].workspace_bytes[0]
+            blocks.append(Block(step, step + 1, scratch, exact, []))
+    live = [0] * len(schedule)
+    change = [0] * (len(schedule) + 1)
+    for block in blocks:
+        change[block.start] += block.size
+        change[block.end] -= block.size
+    total = 0
+    for step in range(len(schedule)):
+        total += change[step]
+        live[step] = total
+    return Lifetimes(
+        blocks=tuple(blocks),
+        served=tuple(
+            {item: (block_of[number], made[number][1]) for item, number in serving.items()}
+            for serving in serve
+        ),
+        written=tuple(
+            tuple(block_of[at_step[step, item]] for item in table.writes[work])
+            for step, (work, _) in enumerate(schedule)
+        ),
+        workspace=tuple(workspace),
+        live=tuple(live),
+    )

@@ -1,0 +1,117 @@
+"""Which alternative each operation starts with, and which operations then run at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from memplan.solver.schedule import Schedule, Table
+
+__all__ = ["fastest_ways", "needed_schedule", "saving_ways", "without_unread"]
+
+
+def needed_schedule(table: Table, ways: Mapping[int, int]) -> list[tuple[int, int]]:
+    """Return the operations that are needed if each runs by ``ways``, once, in traced order."""
+    wanted = set(table.kept)
+    chosen = []
+    for index in range(len(table.instance.works) - 1, -1, -1):
+        if table.instance.works[index].demanded[0] or not wanted.isdisjoint(table.writes[index]):
+            way = ways[index]
+            chosen.append((index, way))
+            wanted.update(table.reads[index][way])
+    chosen.reverse()
+    return chosen
+
+
+def without_unread(table: Table, schedule: Schedule) -> list[tuple[int, int]]:
+    """Drop computations whose results nobody reads."""
+    wanted = set(table.kept)
+    kept = []
+    for work, way in reversed(schedule):
+        writes = table.writes[work]
+        if table.instance.works[work].demanded[0] or not wanted.isdisjoint(writes):
+            kept.append((work, way))
+            wanted.difference_update(writes)
+            wanted.update(table.reads[work][way])
+    kept.reverse()
+    return kept
+
+
+def fastest_ways(table: Table) -> dict[int, int]:
+    """Return for each operation the allowed alternative of least time.
+
+    Where an alternative spares another operation (a fused update its weight gradient), that
+    operation's time counts too.
+    """
+    readers = _reader_counts(table)
+    ways = {}
+    for index, allowed in enumerate(table.allowed):
+        if allowed:
+            ways[index] = min(allowed, key=lambda w: (_time_with_own_producers(table, readers, index, w), w))  # noqa: B023, E501
+    return ways
+
+
+def saving_ways(table: Table) -> dict[int, int]:
+    """Return alternatives that keep few bytes from the forward to the backward pass.
+
+    Starts with the fastest and flips one operation at a time while the bytes of forward tensors
+    that backward operations read become fewer.
+    """
+    ways = fastest_ways(table)
+    open_choices = [index for index, allowed in enumerate(table.allowed) if len(allowed) > 1]
+    best = _saved_bytes(table, ways)
+    improved = True
+    while improved:
+        improved = False
+        for index in open_choices:
+            current = ways[index]
+            for way in table.allowed[index]:
+                if way != current:
+                    ways[index] = way
+                    saved = _saved_bytes(table, ways)
+                    if saved < best:
+                        best, current, improved = saved, way, True
+            ways[index] = current
+    return ways
+
+
+def _saved_bytes(table: Table, ways: Mapping[int, int]) -> int:
+    works = table.instance.works
+    forward: set[int] = set(table.given)
+    saved: set[int] = set()
+    for work, way in needed_schedule(table, ways):
+        if works[work].phase == "forward":
+            forward.update(table.writes[work])
+        else:
+            saved.update(item for item in table.reads[work][way] if item in forward)
+    return sum(table.size[item] for item in saved)
+
+
+def _reader_counts(table: Table) -> dict[int, int]:
+    readers: dict[int, set[int]] = {}
+    for work, reads in enumerate(table.reads):
+        for way in table.allowed[work]:
+            for item in reads[way]:
+                readers.setdefault(item, set()).add(work)
+    return {item: len(who) for item, who in readers.items()}
+
+
+def _time_with_own_producers(
+    table: Table, readers: Mapping[int, int], work: int, way: int
+) -> int:
+    time = table.time_ns[work][way]
+    for item in table.reads[work][way]:
+        producer = table.producer.get(item)
+        if (
+            producer is not None
+            and readers[item] == 1
+            and table.allowed[producer]
+            and len(table.writes[producer]) == 1
+        ):
+            time += min(table.time_ns[producer][w] for w in table.allowed[producer])
+    return time
+
+
+def starting_ways(table: Table) -> Sequence[tuple[str, dict[int, int]]]:
+    """Return the sets of alternatives that the heuristics start from, by name."""
+    fast, saving = fastest_ways(table), saving_ways(table)
+    return [("fastest", fast)] if fast == saving else [("fastest", fast), ("saving", saving)]
