@@ -80,8 +80,15 @@ def importance_units(
 
 def total_units(graph: OpGraph, request: PlanRequest) -> int:
     """Return the units of updating every layer whole, which ``importance_ratio`` divides by."""
-    total = sum(scores(graph, request).values())
-    return TOTAL_UNITS if total > 0 else 0
+    whole = [
+        LayerUpdate(
+            layer=layer.id,
+            bias=layer.bias is not None,
+            weight="none" if layer.weight is None else "whole",
+        )
+        for layer in graph.layers
+    ]
+    return sum(importance_units(graph, request, whole).values())
 
 
 def _share(layer: Layer, update: LayerUpdate) -> float:

@@ -19,7 +19,6 @@ from memplan.ir.plan import (
 from memplan.ir.plan import Scope
 from memplan.ir.sizes import frozen_bytes
 from memplan.solver.solution import Solution, plain_costs
-from memplan.solver.ways import needed_schedule
 
 __all__ = ["assemble"]
 
@@ -39,7 +38,7 @@ class _Assembly:
         solution, instance = self.solution, self.solution.instance
         graph, request = instance.graph, instance.request
         mask = instance.mask()
-        self.region = _region(solution)
+        self.region = "ram" if instance.region is None else instance.region.name
         outside = [
             operation
             for phase in ("clear", "apply")
@@ -211,8 +210,6 @@ class _Assembly:
         solution, instance = self.solution, self.solution.instance
         table, graph, request = solution.table, instance.graph, instance.request
         _, outside_macs = plain_costs(instance)
-        first_ways = {index: allowed[0] for index, allowed in enumerate(table.allowed) if allowed}
-        plain = needed_schedule(table, first_ways)
         count: dict[int, int] = {}
         for work, _ in solution.schedule:
             count[work] = count.get(work, 0) + 1
@@ -224,7 +221,7 @@ class _Assembly:
             macs=outside_macs
             + instance.trips * sum(table.macs[work][way] for work, way in solution.schedule),
             plain_macs=outside_macs
-            + instance.trips * sum(table.macs[work][way] for work, way in plain),
+            + instance.trips * table.plain_macs,
             time_ns=solution.worth.time_ns,
             importance=-solution.worth.minus_importance,
             importance_total=total_units(graph, request),
@@ -245,10 +242,3 @@ class _Assembly:
             operation=work.operation,
             tensors=tuple(sorted(tensors, key=lambda t: (-t.size_bytes, t.tensor))),
         )
-
-
-def _region(solution: Solution) -> str:
-    device = solution.instance.request.device
-    if device is None:
-        return "ram"
-    return max((r for r in device.regions if r.kind == "ram"), key=lambda r: r.size_bytes).name

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import lcm
 
 from memplan.ir.baseline import forward_macs
+from memplan.ir.device import Region
 from memplan.ir.graph import Alternative, OpGraph, Operation
 from memplan.ir.importance import importance_units
 from memplan.ir.options import update_options
@@ -140,8 +142,33 @@ class Instance:
 
     def aligned(self, size_bytes: int) -> int:
         """Round bytes up to the request's alignment."""
-        alignment = self.request.alignment_bytes
-        return -(-size_bytes // alignment) * alignment
+        return -(-size_bytes // self.alignment_bytes) * self.alignment_bytes
+
+    @cached_property
+    def region(self) -> Region | None:
+        """The RAM region that the arena lies in: the device's largest; None without a device."""
+        device = self.request.device
+        if device is None:
+            return None
+        return max(
+            (region for region in device.regions if region.kind == "ram"),
+            key=lambda region: region.size_bytes - region.reserved_bytes,
+        )
+
+    @cached_property
+    def alignment_bytes(self) -> int:
+        """Every offset is a multiple of this."""
+        own = self.request.alignment_bytes
+        return own if self.region is None else lcm(own, self.region.alignment_bytes)
+
+    @cached_property
+    def capacity_bytes(self) -> int:
+        """Highest end of any buffer: the budget, or what the region has."""
+        if self.region is None:
+            return self.request.budget_bytes
+        return min(
+            self.request.budget_bytes, self.region.size_bytes - self.region.reserved_bytes
+        )
 
     @cached_property
     def store_bytes(self) -> int:
@@ -152,10 +179,11 @@ class Instance:
     def room_bytes(self) -> int:
         """Bytes that the budget leaves for the body's items in a fixed instance."""
         request = self.request
-        room = request.budget_bytes - self.store_bytes
+        limit = self.capacity_bytes
         if request.device is not None and request.device.weights == "ram":
-            room -= frozen_bytes(self.graph, self.samples, self.mask())
-        return room
+            frozen = frozen_bytes(self.graph, self.samples, self.mask())
+            limit = min(limit, request.budget_bytes - frozen)
+        return limit - self.store_bytes
 
 
 def build_instance(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from memplan.solver.instance import Instance
 
@@ -39,6 +40,19 @@ class Table:
     given: tuple[int, ...]
     kept: frozenset[int]
     producer: dict[int, int]
+
+    @cached_property
+    def plain_macs(self) -> int:
+        """MACs of one trip of the plain step: what is needed, once, by the first way allowed."""
+        wanted = set(self.kept)
+        macs = 0
+        for index in range(len(self.writes) - 1, -1, -1):
+            demanded = self.instance.works[index].demanded[0]
+            if demanded or not wanted.isdisjoint(self.writes[index]):
+                way = self.allowed[index][0]
+                macs += self.macs[index][way]
+                wanted.update(self.reads[index][way])
+        return macs
 
     @classmethod
     def of(cls, instance: Instance) -> Table:

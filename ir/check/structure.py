@@ -43,7 +43,8 @@ class Facts:
     sections: Mapping[Section, range]
     #: Parameters that the mask updates.
     updated: frozenset[str]
-    #: For each tensor that some step mutates, the places in the graph of the operations that do.
+    #: For each tensor that a step mutates, or should, the places in the graph of the executed
+    #: operations that do.
     mutators: Mapping[str, tuple[int, ...]]
     #: Place of each operation in the graph.
     order: Mapping[str, int]
@@ -87,7 +88,9 @@ def resolve(graph: OpGraph, plan: Plan, findings: Findings) -> Facts | None:
             if execution is not None:
                 executions.append(execution)
             index += 1
-    mutated = frozenset(name for execution in executions for name in execution.operation.mutates)
+    mask = {update.layer: update for update in plan.mask}
+    updated = updated_parameters(graph, mask)
+    mutated = updated.union(*(execution.operation.mutates for execution in executions))
     for execution in executions:
         _check_references(graph, plan, execution, mutated, findings)
     if findings.has(Rule.REFERENCE):
@@ -97,14 +100,13 @@ def resolve(graph: OpGraph, plan: Plan, findings: Findings) -> Facts | None:
     for execution in executions:
         for name in execution.operation.mutates:
             mutators[name].add(order[execution.operation.id])
-    mask = plan.update_of
     return Facts(
         graph=graph,
         plan=plan,
         mask=mask,
         executions=tuple(executions),
         sections=sections,
-        updated=updated_parameters(graph, mask),
+        updated=updated,
         mutators={name: tuple(sorted(places)) for name, places in mutators.items()},
         order=order,
     )

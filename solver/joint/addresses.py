@@ -10,7 +10,7 @@ __all__ = ["add_addresses"]
 def add_addresses(joint: JointModel) -> None:
     """Add offsets (in alignment units, above the stores) and the two-dimensional no-overlap."""
     model, instance = joint.model, joint.instance
-    most = joint.units(instance.request.budget_bytes)
+    most = joint.units(instance.capacity_bytes)
     times, bands = [], []
     for (t, d), interval in joint.lifetime.items():
         present = joint.present[t, d]
@@ -41,13 +41,13 @@ def _band(joint: JointModel, offset: Literal, size: Literal | int, present: Lite
     model = joint.model
     if isinstance(size, int):
         return model.new_optional_fixed_size_interval_var(offset, size, present, f"band_{name}")
-    most = joint.units(joint.instance.request.budget_bytes)
+    most = joint.units(joint.instance.capacity_bytes)
     end = model.new_int_var(0, most, f"band_end_{name}")
     return model.new_optional_interval_var(offset, size, end, present, f"band_{name}")
 
 
 def _add_top(joint: JointModel, offset: Literal, exact: Literal | int, present: Literal) -> None:
-    alignment = joint.instance.request.alignment_bytes
+    alignment = joint.instance.alignment_bytes
     assert joint.arena is not None
     joint.model.add(
         joint.arena >= alignment * (joint.stores + offset) + exact

@@ -48,7 +48,7 @@ def extract(joint: JointModel, values: Values) -> Solution:
     instance = table.instance
     step_of = {key: step for step, key in enumerate(computations)}
     instances: dict[tuple[int, int], list[int]] = {}  # (item, copy) -> [start, end]
-    alignment = instance.request.alignment_bytes
+    alignment = instance.alignment_bytes
 
     served_by: list[dict[int, int]] = [{} for _ in schedule]
     for (v, c, t, d), serves in joint.serves.items():

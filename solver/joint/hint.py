@@ -49,7 +49,7 @@ def _hint_lifetimes(
     joint: JointModel, solution: Solution, step_of: dict[tuple[int, int], int]
 ) -> None:
     model = joint.model
-    alignment = joint.instance.request.alignment_bytes
+    alignment = joint.instance.alignment_bytes
     shared = set()
     scratch_at = {
         step: solution.offsets[block]

@@ -18,7 +18,7 @@ def add_memory(joint: JointModel) -> None:
     _add_scratch(joint)
     model, instance = joint.model, joint.instance
     request = instance.request
-    joint.arena = model.new_int_var(0, request.budget_bytes, "arena_bytes")
+    joint.arena = model.new_int_var(0, instance.capacity_bytes, "arena_bytes")
     stores = [
         joint.of_option(
             store.choice,
@@ -27,10 +27,10 @@ def add_memory(joint: JointModel) -> None:
         )
         for index, store in enumerate(instance.stores)
     ]
-    most = joint.units(request.budget_bytes)
+    most = joint.units(instance.capacity_bytes)
     joint.stores = model.new_int_var(0, most, "stores")
     model.add(joint.stores == sum(stores))
-    alignment = request.alignment_bytes
+    alignment = instance.alignment_bytes
     slack = alignment - 1  # the topmost buffer may end unaligned
     model.add(joint.arena + slack >= alignment * joint.stores)
     for index, (choice, sizes) in enumerate(instance.outside_workspace_bytes):

@@ -89,6 +89,6 @@ class JointModel:
 
     def units(self, size_bytes: int) -> int:
         """Return bytes in alignment units, rounded up."""
-        alignment = self.instance.request.alignment_bytes
+        alignment = self.instance.alignment_bytes
         return -(-size_bytes // alignment)
 

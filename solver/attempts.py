@@ -1,0 +1,179 @@
+"""One attempt: a micro-batch and an update mask in, schedules, addresses and solutions out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from memplan.ir.request import LayerUpdate, PlanRequest
+from memplan.solver.bounds import ByteBound
+from memplan.solver.heuristics import Found, find_schedules, smallest_peak
+from memplan.solver.instance import Instance, fix_mask
+from memplan.solver.levels import Proof
+from memplan.solver.progress import Reporter
+from memplan.solver.schedule import Schedule, Table
+from memplan.solver.solution import Solution, place, worth
+from memplan.solver.techniques import Techniques
+from memplan.solver.ways import fastest_ways, needed_schedule
+
+__all__ = ["Pursuit", "Side", "cannot_improve", "fits", "shrink", "try_mask", "within_compute"]
+
+Mask = Mapping[str, LayerUpdate]
+
+
+@dataclass
+class Side:
+    """One micro-batch of the search."""
+
+    samples: int
+    instance: Instance
+    bound: ByteBound
+    #: Limits that the joint model of this micro-batch has proved; None: not solved whole.
+    proof: Proof | None = None
+    #: The joint model of this micro-batch has no solution.
+    infeasible: bool = False
+
+
+@dataclass
+class Pursuit:
+    """The state of a search: what was found so far, and the time that is left."""
+
+    request: PlanRequest
+    techniques: Techniques
+    reporter: Reporter
+    deadline: float
+    sides: list[Side] = field(default_factory=list)
+    #: The best solution that fits.
+    best: Solution | None = None
+    #: The smallest arena of any solution, whether or not it fits.
+    smallest: Solution | None = None
+
+    @property
+    def left(self) -> float:
+        """Seconds until the time limit."""
+        return self.deadline - time.monotonic()
+
+    def offer(self, solution: Solution) -> bool:
+        """Take a solution into account; True if it is a new best."""
+        size = solution.worth.arena_bytes
+        if self.smallest is None or size < self.smallest.worth.arena_bytes:
+            self.smallest = solution
+        if fits(solution) and (self.best is None or solution.worth < self.best.worth):
+            self.best = solution
+            return True
+        return False
+
+    def tell(self, stage: str, gap: float | None = None) -> None:
+        """Report progress."""
+        best = self.best
+        self.reporter.tell(
+            stage,
+            arena_bytes=best.worth.arena_bytes if best else None,
+            time_ns=best.worth.time_ns if best else None,
+            importance=-best.worth.minus_importance if best else None,
+            lower_bound_bytes=min((s.bound.bytes for s in self.sides), default=None),
+            gap=gap,
+        )
+
+
+def fits(solution: Solution) -> bool:
+    """Tell whether a solution keeps the budget and the compute limit."""
+    instance = solution.instance
+    return (
+        solution.worth.arena_bytes <= instance.store_bytes + instance.room_bytes
+        and within_compute(solution.table, solution.schedule)
+    )
+
+
+def within_compute(table: Table, schedule: Schedule) -> bool:
+    """Tell whether the extra MACs stay within the request's compute limit."""
+    instance = table.instance
+    limit = instance.extra_macs_limit
+    if limit is None:
+        return True
+    spent = sum(table.macs[work][way] for work, way in schedule)
+    return instance.trips * (spent - table.plain_macs) <= limit
+
+
+def cannot_improve(pursuit: Pursuit, side: Side, mask: Mask) -> bool:
+    """Tell whether even the plain step of this mask is worse than the incumbent."""
+    if pursuit.best is None or not pursuit.techniques.micro_batch_bounds:
+        return False
+    table = Table.of(fix_mask(side.instance, mask))
+    plain = needed_schedule(table, fastest_ways(table))
+    return worth(table, plain, 0) > pursuit.best.worth
+
+
+def try_mask(pursuit: Pursuit, side: Side, mask: Mask, seconds: float) -> bool:
+    """Look for a plan with ``mask``; True if one fits.
+
+    Where live bytes fit but no addresses are found, the schedule is searched again at a limit
+    that is lower by what the packing overshot.
+    """
+    instance = fix_mask(side.instance, mask)
+    if instance.room_bytes <= 0:
+        return False
+    table = Table.of(instance)
+    until = time.monotonic() + seconds
+    limit = instance.room_bytes
+    for attempt in range(4):
+        left = until - time.monotonic()
+        if attempt and left <= 0:
+            break
+        found = find_schedules(
+            table,
+            limit,
+            max(0.0, left) * (0.6 if attempt < 3 else 0.8),
+            pursuit.request.seed + attempt,
+            pursuit.techniques,
+            lambda steps: within_compute(table, steps),
+        )
+        overshoot = _pack_found(pursuit, table, found, max(0.05, 0.3 * left))
+        if overshoot == 0:
+            return True
+        if overshoot is None:
+            break
+        limit = int(limit - 1.1 * overshoot)
+    return False
+
+
+def _pack_found(pursuit: Pursuit, table: Table, found: Found, seconds: float) -> int | None:
+    """Find addresses for the schedules that fit in live bytes, the fastest first.
+
+    Returns:
+        Bytes by which the best packing exceeds the room (0: it fits); None if no schedule fits.
+    """
+    request, instance = pursuit.request, table.instance
+    until = time.monotonic() + seconds
+    least: int | None = None
+    for number, (_, schedule) in enumerate(found.fitting):
+        share = max(0.05, (until - time.monotonic()) / (len(found.fitting) - number))
+        solution = place(
+            table, schedule, instance.room_bytes, share, request.seed, request.workers
+        )
+        pursuit.offer(solution)
+        if fits(solution):
+            return 0
+        over = solution.worth.arena_bytes - instance.store_bytes - instance.room_bytes
+        least = over if least is None else min(least, over)
+    if not found.fitting and found.least:
+        pursuit.offer(place(table, found.least, None, 0.0))
+    return least
+
+
+def shrink(pursuit: Pursuit, side: Side, mask: Mask, seconds: float) -> None:
+    """Look for the smallest plan of a mask, whatever it costs."""
+    instance = fix_mask(side.instance, mask)
+    table = Table.of(instance)
+    found = smallest_peak(
+        table,
+        max(0, side.bound.bytes - instance.store_bytes),
+        0.7 * seconds,
+        pursuit.request.seed,
+        lambda steps: within_compute(table, steps),
+    )
+    if found.least:
+        pursuit.offer(
+            place(table, found.least, None, 0.3 * seconds, pursuit.request.seed)
+        )
