@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -47,13 +48,25 @@ class Document(Contract):
             MemplanError: of the subclass's own kind, one line, naming the first bad field.
         """
         if len(text) > MAX_JSON_BYTES:
-            raise cls.error(f"{source}: {len(text)} bytes of JSON, at most {MAX_JSON_BYTES} are read")
+            raise cls.error(
+                f"{source}: {len(text)} bytes of JSON, at most {MAX_JSON_BYTES} are read"
+            )
         try:
             return cls.model_validate_json(text)
         except ValidationError as failure:
             raise cls.error(f"{source}: {_first_problem(failure)}") from None
         except RecursionError:
             raise cls.error(f"{source}: nested too deeply") from None
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with fields changed, unvalidated, and without cached properties.
+
+        pydantic's own would take the properties cached from the old fields along.
+        """
+        copy = super().model_copy(update=update, deep=deep)
+        for name in set(vars(copy)) - set(type(self).model_fields):
+            del vars(copy)[name]
+        return copy
 
     def to_json(self) -> str:
         """Return canonical JSON: sorted keys, no spaces, one trailing newline."""
@@ -66,7 +79,9 @@ class Document(Contract):
 
 def canonical_json(value: Any) -> str:
     """Return JSON with sorted keys and no spaces: equal values give equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
 
 
 def content_hash(value: Any) -> str:
@@ -75,8 +90,10 @@ def content_hash(value: Any) -> str:
 
 
 def _first_problem(failure: ValidationError) -> str:
-    first = failure.errors(include_url=False, include_context=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
+    errors = failure.errors(include_url=False, include_context=False)
+    # Of a union every member complains; the one that got furthest was meant.
+    first = max(errors, key=lambda error: len(error["loc"]))
+    where = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
     more = failure.error_count() - 1
     message = first["msg"].removeprefix("Value error, ")
     return (f"{where}: " if where else "") + message + (f" (and {more} more)" if more else "")

@@ -19,6 +19,7 @@ from memplan.ir.limits import MAX_BYTES
 __all__ = ["Affine", "align_up", "format_bytes", "parse_bytes"]
 
 _UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+_MAX_LENGTH = 40
 _PATTERN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmg]?)(i?b)?\s*", re.IGNORECASE)
 
 
@@ -28,14 +29,17 @@ def parse_bytes(text: str | int) -> int:
     Raises:
         RequestError: not a positive size, or larger than any memory.
     """
-    match = _PATTERN.fullmatch(str(text))
+    # Longer numbers are larger than any memory, and int() refuses to read them.
+    match = _PATTERN.fullmatch(str(text)) if len(str(text)) <= _MAX_LENGTH else None
     if match is None:
         raise RequestError(
             f"not a size in bytes: {str(text)[:40]!r}; write a number with B, KB, MB or GB, "
             "for example 256KB (KB means 1024 bytes)"
         )
     number, unit = match.group(1), match.group(2).lower()
-    size_bytes = int(number) * _UNITS[unit] if number.isdigit() else int(float(number) * _UNITS[unit])
+    size_bytes = (
+        int(number) * _UNITS[unit] if number.isdigit() else int(float(number) * _UNITS[unit])
+    )
     if not 0 < size_bytes <= MAX_BYTES:
         raise RequestError(f"size out of range: {str(text)[:40]!r}; use 1 B to {MAX_BYTES} B")
     return size_bytes
@@ -107,8 +111,8 @@ class Affine:
                 [core_schema.is_instance_schema(cls), from_json]
             ),
             serialization=core_schema.plain_serializer_function_ser_schema(
-                lambda a: a.fixed
-                if a.per_sample == 0
-                else {"fixed": a.fixed, "per_sample": a.per_sample}
+                lambda a: (
+                    a.fixed if a.per_sample == 0 else {"fixed": a.fixed, "per_sample": a.per_sample}
+                )
             ),
         )

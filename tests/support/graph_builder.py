@@ -1,0 +1,236 @@
+"""Small abstract graphs in few lines: bytes and dependencies, no numerics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from memplan.ir.graph import (
+    Alternative,
+    AxisName,
+    AxisSize,
+    ChannelAxis,
+    InPlacePair,
+    Layer,
+    Loss,
+    Operand,
+    Operation,
+    OpGraph,
+    Optimizer,
+    Phase,
+    Role,
+    Tensor,
+)
+from memplan.ir.units import Affine
+
+__all__ = ["Amount", "Cut", "GraphBuilder", "alternative"]
+
+Amount = int | tuple[int, int] | Affine
+#: Axis and channels: which part of a tensor or cost follows the mask.
+Cut = tuple[AxisName, int]
+
+
+def affine(amount: Amount) -> Affine:
+    """Return ``fixed``, or ``(fixed, per_sample)``, as a size."""
+    if isinstance(amount, Affine):
+        return amount
+    return Affine(amount) if isinstance(amount, int) else Affine(*amount)
+
+
+def alternative(
+    reads: Iterable[str],
+    name: str = "plain",
+    target: str = "aten.relu.default",
+    in_place: Iterable[tuple[int, int]] = (),
+    workspace: Amount = 0,
+    macs: Amount = 0,
+    moved: Amount = 0,
+    cuts: Iterable[Cut] = (),
+    axes: Sequence[Literal["input", "output", "whole"]] | None = None,
+) -> Alternative:
+    """Return one way to execute an operation."""
+    return Alternative(
+        name=name,
+        target=target,
+        reads=tuple(Operand(tensor=tensor) for tensor in reads),
+        in_place=tuple(InPlacePair(read=read, write=write) for read, write in in_place),
+        workspace_bytes=affine(workspace),
+        macs=affine(macs),
+        moved_bytes=affine(moved),
+        slices=tuple(AxisSize(axis=axis, channels=channels) for axis, channels in cuts),
+        axes=None if axes is None else tuple(axes),
+    )
+
+
+class GraphBuilder:
+    """Collects tensors, operations and layers in the order in which they are named."""
+
+    def __init__(
+        self,
+        name: str,
+        mode: Literal["train", "infer"] = "train",
+        traced_batch: int = 2,
+        symbolic: bool = True,
+        coupled_by: str = "",
+    ) -> None:
+        self.name = name
+        self.mode = mode
+        self.traced_batch = traced_batch
+        self.symbolic = symbolic
+        self.coupled_by = coupled_by
+        self.tensors: list[Tensor] = []
+        self.operations: list[Operation] = []
+        self.layers: list[Layer] = []
+
+    def tensor(
+        self,
+        name: str,
+        role: Role,
+        size: Amount,
+        layer: str | None = None,
+        cuts: Iterable[Cut] = (),
+    ) -> str:
+        """Add a tensor of so many bytes and return its name."""
+        size_bytes = affine(size)
+        self.tensors.append(
+            Tensor(
+                id=name,
+                role=role,
+                dtype="int8",
+                shape=(size_bytes,),
+                strides=(Affine(1),),
+                size_bytes=size_bytes,
+                layer=layer,
+                slices=tuple(
+                    AxisSize(axis=axis, channels=channels, dim=0) for axis, channels in cuts
+                ),
+            )
+        )
+        return name
+
+    def operation(
+        self,
+        name: str,
+        phase: Phase,
+        alternatives: Alternative | Sequence[Alternative],
+        writes: Iterable[str] = (),
+        mutates: Iterable[str] = (),
+        layer: str | None = None,
+        parameter: str | None = None,
+        recomputable: bool = False,
+    ) -> None:
+        """Add an operation."""
+        ways = (alternatives,) if isinstance(alternatives, Alternative) else tuple(alternatives)
+        self.operations.append(
+            Operation(
+                id=name,
+                phase=phase,
+                layer=layer,
+                parameter=parameter,
+                writes=tuple(writes),
+                mutates=tuple(mutates),
+                alternatives=ways,
+                recomputable=recomputable,
+            )
+        )
+
+    def layer(
+        self,
+        name: str,
+        weight: str | None,
+        bias: str | None = None,
+        parameters: int = 1,
+        bias_parameters: int = 0,
+        macs: Amount = 1,
+        axes: Iterable[Cut] = (),
+        fisher: float | None = None,
+    ) -> str:
+        """Add a layer and return its name."""
+        self.layers.append(
+            Layer(
+                id=name,
+                kind="linear",
+                weight=weight,
+                bias=bias,
+                parameter_count=parameters,
+                bias_parameters=bias_parameters,
+                forward_macs=affine(macs),
+                axes=tuple(ChannelAxis(name=axis, channels=channels) for axis, channels in axes),
+                fisher=fisher,
+            )
+        )
+        return name
+
+    def updates(
+        self,
+        parameter: str,
+        update: Alternative | Sequence[Alternative],
+        accumulate: Alternative | Sequence[Alternative] | None = None,
+        accumulator_size: Amount = 0,
+        layer: str | None = None,
+        cuts: Iterable[Cut] = (),
+        states: Iterable[str] = (),
+        apply_workspace: Amount = 0,
+    ) -> None:
+        """Add what updates a parameter: with one trip, and with several if ``accumulate``.
+
+        ``accumulate`` reads the tensor ``acc.<parameter>`` first.
+        """
+        states = tuple(states)
+        self.operation(
+            f"update.{parameter}",
+            "update",
+            update,
+            mutates=(parameter, *states),
+            layer=layer,
+            parameter=parameter,
+        )
+        if accumulate is None:
+            return
+        total = self.tensor(f"acc.{parameter}", "accumulator", accumulator_size, layer, cuts)
+        self.operation(
+            f"clear.{parameter}",
+            "clear",
+            alternative([total], target="memplan.clear", moved=1),
+            mutates=(total,),
+            layer=layer,
+            parameter=parameter,
+        )
+        self.operation(
+            f"accumulate.{parameter}",
+            "accumulate",
+            accumulate,
+            mutates=(total,),
+            layer=layer,
+            parameter=parameter,
+        )
+        self.operation(
+            f"apply.{parameter}",
+            "apply",
+            alternative(
+                [parameter, total, *states],
+                target="memplan.sgd",
+                moved=8,
+                workspace=apply_workspace,
+            ),
+            mutates=(parameter, *states),
+            layer=layer,
+            parameter=parameter,
+        )
+
+    def build(self, outputs: Iterable[str]) -> OpGraph:
+        """Return the graph, validated."""
+        train = self.mode == "train"
+        return OpGraph(
+            name=self.name,
+            mode=self.mode,
+            loss=Loss(kind="cross_entropy", target="labels") if train else None,
+            optimizer=Optimizer(kind="sgd", learning_rate=0.1) if train else None,
+            traced_batch=self.traced_batch,
+            batch_symbolic=self.symbolic,
+            batch_coupled_by=self.coupled_by,
+            tensors=tuple(self.tensors),
+            operations=tuple(self.operations),
+            layers=tuple(self.layers),
+            outputs=tuple(outputs),
+        )
