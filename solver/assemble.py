@@ -18,7 +18,7 @@ from memplan.ir.plan import (
 )
 from memplan.ir.plan import Scope
 from memplan.ir.sizes import frozen_bytes
-from memplan.solver.solution import Solution, plain_costs
+from memplan.solver.solution import Solution, layout, plain_costs
 
 __all__ = ["assemble"]
 
@@ -49,6 +49,7 @@ class _Assembly:
         applies = [operation for operation in outside if operation.phase == "apply"]
         self.first, self.length = len(clears), len(solution.schedule)
         self.total = self.first + self.length + len(applies)
+        self.layout = layout(solution.lifetimes, solution.offsets, instance)
         self._stores()
         body = self._body()
         prologue = tuple(self._outside_step(op, step) for step, op in enumerate(clears))
@@ -84,8 +85,11 @@ class _Assembly:
 
     def _stores(self) -> None:
         instance = self.solution.instance
-        offset = 0
-        for store in instance.stores:
+        offset = self.layout.stores_offset
+        order = sorted(
+            range(len(instance.stores)), key=lambda index: index == self.layout.last_store
+        )
+        for store in (instance.stores[index] for index in order):
             size = store.size_bytes[0]
             if not size:
                 continue
@@ -109,7 +113,7 @@ class _Assembly:
         for index, (block, offset) in enumerate(
             zip(lifetimes.blocks, solution.offsets, strict=True)
         ):
-            offset += instance.store_bytes
+            offset += self.layout.body_offset
             for item, computation, start, end in block.members:
                 member_buffer[index, item, computation] = self._add(
                     tensor=instance.items[item].tensor,
@@ -178,7 +182,7 @@ class _Assembly:
         if needed:
             workspace = self._add(
                 tensor=None,
-                offset=instance.store_bytes,
+                offset=self.layout.body_offset,
                 size_bytes=needed,
                 start_step=step,
                 end_step=step + 1,

@@ -13,9 +13,9 @@ from memplan.solver.instance import Instance, fix_mask
 from memplan.solver.levels import Proof
 from memplan.solver.progress import Reporter
 from memplan.solver.schedule import Schedule, Table
-from memplan.solver.solution import Solution, place, worth
+from memplan.solver.solution import Solution, place
 from memplan.solver.techniques import Techniques
-from memplan.solver.ways import fastest_ways, needed_schedule
+from memplan.solver.time_bound import time_lower_bound
 
 __all__ = ["Pursuit", "Side", "cannot_improve", "fits", "shrink", "try_mask", "within_compute"]
 
@@ -81,7 +81,7 @@ def fits(solution: Solution) -> bool:
     """Tell whether a solution keeps the budget and the compute limit."""
     instance = solution.instance
     return (
-        solution.worth.arena_bytes <= instance.store_bytes + instance.room_bytes
+        solution.worth.arena_bytes <= instance.limit_bytes
         and within_compute(solution.table, solution.schedule)
     )
 
@@ -97,12 +97,13 @@ def within_compute(table: Table, schedule: Schedule) -> bool:
 
 
 def cannot_improve(pursuit: Pursuit, side: Side, mask: Mask) -> bool:
-    """Tell whether even the plain step of this mask is worse than the incumbent."""
+    """Tell whether every plan of this mask is worse than the incumbent."""
     if pursuit.best is None or not pursuit.techniques.micro_batch_bounds:
         return False
     table = Table.of(fix_mask(side.instance, mask))
-    plain = needed_schedule(table, fastest_ways(table))
-    return worth(table, plain, 0) > pursuit.best.worth
+    importance = sum(choice.units[0] for choice in table.instance.choices)
+    best = pursuit.best.worth
+    return (-importance, time_lower_bound(table)) > (best.minus_importance, best.time_ns)
 
 
 def try_mask(pursuit: Pursuit, side: Side, mask: Mask, seconds: float) -> bool:
@@ -112,7 +113,7 @@ def try_mask(pursuit: Pursuit, side: Side, mask: Mask, seconds: float) -> bool:
     that is lower by what the packing overshot.
     """
     instance = fix_mask(side.instance, mask)
-    if instance.room_bytes <= 0:
+    if instance.limit_bytes < instance.store_bytes - instance.alignment_bytes:
         return False
     table = Table.of(instance)
     until = time.monotonic() + seconds
@@ -155,7 +156,7 @@ def _pack_found(pursuit: Pursuit, table: Table, found: Found, seconds: float) ->
         pursuit.offer(solution)
         if fits(solution):
             return 0
-        over = solution.worth.arena_bytes - instance.store_bytes - instance.room_bytes
+        over = solution.worth.arena_bytes - instance.limit_bytes
         least = over if least is None else min(least, over)
     if not found.fitting and found.least:
         pursuit.offer(place(table, found.least, None, 0.0))

@@ -79,6 +79,7 @@ class _Run:
         for item in table.kept:
             self.uses.setdefault(item, []).append(len(order))
         works = table.instance.works
+        self.most = table.most_computations
         self.evictable = [
             item in table.producer and works[table.producer[item]].recomputable
             for item in range(len(table.size))
@@ -89,6 +90,7 @@ class _Run:
         self.steps: list[tuple[int, int]] = []
         self.position = 0
         self.changed: set[str] = set()
+        self.times: dict[int, int] = {}
 
     def run(self) -> list[tuple[int, int]] | None:
         table = self.table
@@ -127,6 +129,8 @@ class _Run:
                 return False
             if not self.changed.isdisjoint(self.table.stores[work][way]):
                 return False  # its weight has been updated already
+            if self.times.get(work, 0) >= self.most[work]:
+                return False
             self._execute(work, way, hold)
             for item in reads:
                 waiting[item] -= 1
@@ -170,6 +174,7 @@ class _Run:
                 break
             self._remove(victim)
         self.steps.append((work, way))
+        self.times[work] = self.times.get(work, 0) + 1
         self.changed |= table.mutates[work]
         for item in fresh:
             self.present.add(item)

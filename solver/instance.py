@@ -176,14 +176,22 @@ class Instance:
         return sum(self.aligned(store.size_bytes[0]) for store in self.stores)
 
     @cached_property
-    def room_bytes(self) -> int:
-        """Bytes that the budget leaves for the body's items in a fixed instance."""
+    def limit_bytes(self) -> int:
+        """Largest arena that a fixed instance may have."""
         request = self.request
         limit = self.capacity_bytes
         if request.device is not None and request.device.weights == "ram":
             frozen = frozen_bytes(self.graph, self.samples, self.mask())
             limit = min(limit, request.budget_bytes - frozen)
-        return limit - self.store_bytes
+        return limit
+
+    @cached_property
+    def room_bytes(self) -> int:
+        """Bytes that are left for the body's items in a fixed instance, rounded up to whole units.
+
+        Up, because the topmost buffer need not be padded.
+        """
+        return self.aligned(max(0, self.limit_bytes - self.store_bytes))
 
 
 def build_instance(

@@ -42,6 +42,12 @@ class Table:
     producer: dict[int, int]
 
     @cached_property
+    def most_computations(self) -> tuple[int, ...]:
+        """How often each work may run: the request's number, once if it is not recomputable."""
+        most = self.instance.request.computations
+        return tuple(most if work.recomputable else 1 for work in self.instance.works)
+
+    @cached_property
     def plain_macs(self) -> int:
         """MACs of one trip of the plain step: what is needed, once, by the first way allowed."""
         wanted = set(self.kept)
@@ -128,13 +134,14 @@ class Lifetimes:
 
 def _instances(
     table: Table, schedule: Schedule
-) -> tuple[list[tuple[int, int, int]], list[int], list[dict[int, int]]] | None:
-    """Return instances (item, computation, start), their ends, and who serves each read."""
+) -> tuple[list[tuple[int, int, int]], list[int], list[dict[int, int]], set[int]] | None:
+    """Return instances (item, computation, start), ends, who serves each read, who stays."""
     latest: dict[int, int] = {}
     made: list[tuple[int, int, int]] = []
     end: list[int] = []
     count: dict[int, int] = {}
     changed: set[str] = set()
+    most = table.most_computations
     for item in table.given:
         latest[item] = len(made)
         made.append((item, 0, 0))
@@ -153,26 +160,34 @@ def _instances(
             end[instance] = step + 1
         serve.append(serving)
         computation = count.get(work, 0)
+        if computation >= most[work]:
+            return None
         count[work] = computation + 1
         for item in table.writes[work]:
             latest[item] = len(made)
             made.append((item, computation, step))
             end.append(step + 1)
+    staying = set()
     for item in table.kept:
         instance = latest.get(item)
         if instance is None:
             return None
         end[instance] = len(schedule)
-    return made, end, serve
+        staying.add(instance)
+    return made, end, serve, staying
 
 
 def _partners(
-    table: Table, schedule: Schedule, end: list[int], serve: list[dict[int, int]]
+    table: Table,
+    schedule: Schedule,
+    end: list[int],
+    serve: list[dict[int, int]],
+    staying: set[int],
 ) -> list[tuple[int, int, int]]:
     """Return in-place pairs in use: (step, instance read, item written)."""
     used = []
     for step, (work, way) in enumerate(schedule):
-        taken: set[int] = set()
+        taken = set(staying)
         for item, written in table.pairs[work][way]:
             instance = serve[step][item]
             if end[instance] == step + 1 and instance not in taken and ~written not in taken:
@@ -184,12 +199,13 @@ def _partners(
 def live_profile(table: Table, schedule: Schedule) -> list[int] | None:
     """Return live (aligned) bytes per step, or None for an invalid schedule.
 
-    Invalid: an operand is missing, or a parameter is read after its update.
+    Invalid: an operand is missing, a parameter is read after its update, or an operation runs
+    more often than it may.
     """
     found = _instances(table, schedule)
     if found is None:
         return None
-    made, end, serve = found
+    made, end, serve, staying = found
     size = table.size
     change = [0] * (len(schedule) + 1)
     for (item, _, start), stop in zip(made, end, strict=True):
@@ -200,7 +216,7 @@ def live_profile(table: Table, schedule: Schedule) -> list[int] | None:
     for step, (work, way) in enumerate(schedule):
         live += change[step]
         profile.append(live + table.workspace[work][way])
-    for step, instance, _ in _partners(table, schedule, end, serve):
+    for step, instance, _ in _partners(table, schedule, end, serve, staying):
         profile[step] -= size[made[instance][0]]
     return profile
 
@@ -220,12 +236,12 @@ def derive(table: Table, schedule: Schedule) -> Lifetimes:
     found = _instances(table, schedule)
     if found is None:
         raise ValueError("the schedule reads a tensor that nothing before has computed")
-    made, end, serve = found
+    made, end, serve, staying = found
     before: dict[int, int] = {}
     at_step: dict[tuple[int, int], int] = {}
     for number, (item, _, start) in enumerate(made[len(table.given) :], start=len(table.given)):
         at_step[start, item] = number
-    for step, instance, written in _partners(table, schedule, end, serve):
+    for step, instance, written in _partners(table, schedule, end, serve, staying):
         before[at_step[step, written]] = instance
     blocks: list[Block] = []
     block_of: list[int] = []

@@ -14,15 +14,17 @@ from memplan.ir.graph import OpGraph
 from memplan.ir.request import PlanRequest
 from memplan.solver.attempts import Pursuit, Side, cannot_improve, shrink, try_mask
 from memplan.solver.bounds import ByteBound, lower_bound
-from memplan.solver.instance import build_instance
+from memplan.solver.instance import build_instance, fix_mask
 from memplan.solver.joint import build_joint_model, default_computations
 from memplan.solver.joint.lexicographic import solve_levels
 from memplan.solver.levels import Proof
 from memplan.solver.mask_search import density_ladder, search_masks
 from memplan.solver.micro_batches import allowed_micro_batches
 from memplan.solver.progress import Progress, Reporter
+from memplan.solver.schedule import Table
 from memplan.solver.solution import Solution
 from memplan.solver.techniques import Techniques
+from memplan.solver.time_bound import time_lower_bound
 
 __all__ = ["Outcome", "search"]
 
@@ -73,7 +75,7 @@ def search(
         _solve_whole(pursuit, hopeful)
     else:
         _try_heuristics(pursuit, hopeful, 0.7 * pursuit.left)
-        if techniques.joint_model and techniques.neighbourhoods:
+        if techniques.joint_model and not _is_fastest(pursuit, hopeful):
             _improve_by_model(pursuit)
     if pursuit.best is None:
         _look_for_smallest(pursuit, hopeful)
@@ -95,6 +97,8 @@ def _try_heuristics(pursuit: Pursuit, sides: list[Side], seconds: float) -> None
     """Greedy, annealing and packing on every micro-batch, first briefly, then for longer."""
     until = time.monotonic() + seconds
     for share in (0.2, 1.0):
+        if _is_fastest(pursuit, sides):
+            return
         for number, side in enumerate(sides):
             left = share * max(0.0, until - time.monotonic()) / (len(sides) - number)
             if side.instance.fixed:
@@ -104,6 +108,15 @@ def _try_heuristics(pursuit: Pursuit, sides: list[Side], seconds: float) -> None
                     try_mask(pursuit, side, mask, left)
             else:
                 search_masks(pursuit, side, left)
+
+
+def _is_fastest(pursuit: Pursuit, sides: list[Side]) -> bool:
+    """Tell whether importance and time of the incumbent are proved to be the best there are."""
+    if pursuit.best is None:
+        return False
+    worth = pursuit.best.worth
+    proof = _unrestricted_proof(pursuit, sides)
+    return (proof.importance, proof.time_ns) == (-worth.minus_importance, worth.time_ns)
 
 
 def _solve_whole(pursuit: Pursuit, sides: list[Side]) -> None:
@@ -164,27 +177,62 @@ def _look_for_smallest(pursuit: Pursuit, sides: list[Side]) -> None:
 
 def _joined_proof(pursuit: Pursuit, sides: list[Side]) -> Proof:
     """Join what was proved per micro-batch into limits for the whole request."""
-    proof = Proof()
     best = pursuit.best
-    if best is None or any(side.proof is None for side in sides):
+    if best is None:
+        return Proof()
+    proof = _unrestricted_proof(pursuit, sides)
+    if any(side.proof is None for side in sides):
         return proof
-    proof.restrictions = [
-        f"at most {pursuit.request.computations} computations of one operation",
-        "persistent buffers below all others",
-    ]
-    open_sides = [side.proof for side in sides if side.proof is not None and not side.infeasible]
-    proof.importance = _limit((p.importance for p in open_sides), max)
+    solved = [side.proof for side in sides if side.proof is not None and not side.infeasible]
+    joint = Proof(
+        importance=_limit([p.importance for p in solved], max),
+        restrictions=[f"at most {pursuit.request.computations} computations of one operation"],
+    )
     reach = [
         p
-        for p in open_sides
+        for p in solved
         if p.importance is None or p.importance >= -best.worth.minus_importance
     ]
-    proof.time_ns = _limit((p.time_ns for p in reach), min)
+    joint.time_ns = _limit([p.time_ns for p in reach], min)
     as_fast = [p for p in reach if p.time_ns is not None and p.time_ns <= best.worth.time_ns]
-    proof.arena_bytes = _limit((p.arena_bytes for p in as_fast), min)
+    joint.arena_bytes = _limit([p.arena_bytes for p in as_fast], min)
+    return _stronger(joint, proof)
+
+
+def _unrestricted_proof(pursuit: Pursuit, sides: list[Side]) -> Proof:
+    """Return what holds for every plan: no more importance than there is, no less time than
+    what must run takes.
+
+    Micro-batches whose byte bound exceeds the budget are not among ``sides``.
+    """
+    best = pursuit.best
+    assert best is not None
+    choices = sides[0].instance.choices
+    proof = Proof(importance=sum(max(choice.units) for choice in choices))
+    # The time bound is that of one mask: it needs a mask that is the only one of its importance.
+    only = all(choice.units.count(max(choice.units)) == 1 for choice in choices)
+    if only and proof.importance == -best.worth.minus_importance:
+        mask = best.instance.mask()
+        proof.time_ns = min(
+            time_lower_bound(Table.of(fix_mask(side.instance, mask))) for side in sides
+        )
     return proof
 
 
-def _limit(values, join: Callable[[list[int]], int]) -> int | None:  # type: ignore[no-untyped-def]
-    known = list(values)
-    return None if not known or None in known else join(known)
+def _stronger(restricted: Proof, free: Proof) -> Proof:
+    """Take the closer limit on each level; restrictions stay where a restricted one is used."""
+    proof = Proof(restricted.importance, restricted.time_ns, restricted.arena_bytes)
+    if free.importance is not None and (
+        proof.importance is None or free.importance <= proof.importance
+    ):
+        proof.importance = free.importance
+    if free.time_ns is not None and (proof.time_ns is None or free.time_ns >= proof.time_ns):
+        proof.time_ns = free.time_ns
+    if proof != free:
+        proof.restrictions = restricted.restrictions
+    return proof
+
+
+def _limit(values: list[int | None], join: Callable[[list[int]], int]) -> int | None:
+    known = [value for value in values if value is not None]
+    return join(known) if known and len(known) == len(values) else None

@@ -8,7 +8,7 @@ from memplan.solver.instance import Instance
 from memplan.solver.packing import Rectangle, pack
 from memplan.solver.schedule import Lifetimes, Schedule, Table, derive
 
-__all__ = ["Solution", "Worth", "place", "plain_costs", "worth"]
+__all__ = ["Layout", "Solution", "Worth", "layout", "place", "plain_costs", "worth"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -56,23 +56,36 @@ def worth(table: Table, schedule: Schedule, arena_bytes: int) -> Worth:
     )
 
 
-def arena_bytes(lifetimes: Lifetimes, offsets: tuple[int, ...], instance: Instance) -> int:
-    """Return the highest end of any buffer: sizes are exact there, aligned below."""
-    top = _stores_top(instance)
-    for block, offset in zip(lifetimes.blocks, offsets, strict=True):
-        top = max(top, instance.store_bytes + offset + block.exact)
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where stores and body stand: the stores below, or above with a padded one on top."""
+
+    arena_bytes: int
+    stores_offset: int
+    body_offset: int
+    #: The store that is placed last, so that its padding is spared; -1: any.
+    last_store: int
+
+
+def layout(lifetimes: Lifetimes, offsets: tuple[int, ...], instance: Instance) -> Layout:
+    """Return the lower of the two arrangements.
+
+    The topmost buffer need not be padded to the alignment; which one that is makes the
+    difference.
+    """
     outside = max((values[0] for _, values in instance.outside_workspace_bytes), default=0)
-    return max(top, instance.store_bytes + outside if outside else 0)
-
-
-def _stores_top(instance: Instance) -> int:
-    top = 0
-    offset = 0
-    for store in instance.stores:
-        if store.size_bytes[0]:
-            top = offset + store.size_bytes[0]
-            offset += instance.aligned(store.size_bytes[0])
-    return top
+    body = outside
+    padded = instance.aligned(outside)
+    for block, offset in zip(lifetimes.blocks, offsets, strict=True):
+        body = max(body, offset + block.exact)
+        padded = max(padded, offset + block.size)
+    padding = [instance.aligned(s.size_bytes[0]) - s.size_bytes[0] for s in instance.stores]
+    last = max(range(len(padding)), key=lambda i: padding[i], default=-1)
+    below = instance.store_bytes + body
+    above = padded + instance.store_bytes - (padding[last] if last >= 0 else 0)
+    if last >= 0 and (above < below or body == 0):
+        return Layout(above, padded, 0, last)
+    return Layout(below, 0, instance.store_bytes, -1)
 
 
 def place(
@@ -82,7 +95,7 @@ def place(
     lifetimes = derive(table, schedule)
     rectangles = [Rectangle(b.start, b.end, b.size) for b in lifetimes.blocks]
     packing = pack(rectangles, limit, seconds=seconds, seed=seed, workers=workers)
-    total = arena_bytes(lifetimes, packing.offsets, table.instance)
+    total = layout(lifetimes, packing.offsets, table.instance).arena_bytes
     return Solution(
         table, tuple(schedule), lifetimes, packing.offsets, worth(table, schedule, total)
     )

@@ -19,8 +19,6 @@ class Techniques:
     mask_model: bool = True
     #: The joint CP-SAT model, with everything free (small graphs) or in windows of time.
     joint_model: bool = True
-    #: Large-neighbourhood search with the joint model around the incumbent.
-    neighbourhoods: bool = True
     #: Discard micro-batches whose bound exceeds what was found.
     micro_batch_bounds: bool = True
 

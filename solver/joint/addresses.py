@@ -19,7 +19,7 @@ def add_addresses(joint: JointModel) -> None:
         bands.append(_band(joint, offset, joint.size[t], present, f"{t}_{d}"))
         item = instance.items[t]
         exact = joint.of_option(item.choice, item.size_bytes, f"bytes_{t}_{d}")
-        _add_top(joint, offset, exact, present)
+        _add_top(joint, offset, joint.size[t], exact, present)
     for (v, c, w), (interval, size) in joint.scratch.items():
         literal = joint.way[v, c, w]
         offset = joint.scratch_offset[v, c, w] = model.new_int_var(0, most, f"offset_{v}_{c}_{w}")
@@ -29,7 +29,7 @@ def add_addresses(joint: JointModel) -> None:
         exact = joint.of_option(
             work.choice, work.ways[w].workspace_bytes, f"scratch_bytes_{v}_{c}_{w}"
         )
-        _add_top(joint, offset, exact, literal)
+        _add_top(joint, offset, size, exact, literal)
     model.add_no_overlap_2d(times, bands)
     for key, shares in joint.shares.items():
         model.add(
@@ -46,9 +46,17 @@ def _band(joint: JointModel, offset: Literal, size: Literal | int, present: Lite
     return model.new_optional_interval_var(offset, size, end, present, f"band_{name}")
 
 
-def _add_top(joint: JointModel, offset: Literal, exact: Literal | int, present: Literal) -> None:
-    alignment = joint.instance.alignment_bytes
-    assert joint.arena is not None
-    joint.model.add(
-        joint.arena >= alignment * (joint.stores + offset) + exact
-    ).only_enforce_if(present)
+def _add_top(
+    joint: JointModel, offset: Literal, size: Literal | int, exact: Literal | int, present: Literal
+) -> None:
+    """The arena reaches over this rectangle, and over the stores where they stand above."""
+    model, alignment = joint.model, joint.instance.alignment_bytes
+    above = joint.stores_above
+    assert joint.arena is not None and joint.stores is not None and above is not None
+    assert joint.spared is not None
+    model.add(joint.arena >= alignment * (joint.stores + offset) + exact).only_enforce_if(
+        present, ~above
+    )
+    model.add(
+        joint.arena >= alignment * (joint.stores + offset + size) - joint.spared
+    ).only_enforce_if(present, above)

@@ -7,7 +7,7 @@ from ortools.sat.python import cp_model
 from memplan.solver.instance import fix_mask
 from memplan.solver.joint.variables import JointModel
 from memplan.solver.schedule import Block, Lifetimes, Table
-from memplan.solver.solution import Solution, arena_bytes, worth
+from memplan.solver.solution import Solution, layout, worth
 
 __all__ = ["extract", "extract_schedule"]
 
@@ -62,7 +62,7 @@ def extract(joint: JointModel, values: Values) -> Solution:
         for t in table.writes[v]:
             life = instances.setdefault((t, c), [step, step + 1])
             life[0], life[1] = step, max(life[1], step + 1)
-            if t in table.kept and values.value(joint.end[t, c]) == joint.horizon:
+            if t in table.kept and values.value(joint.end[t, c]) == joint.beyond:
                 life[1] = len(schedule)
     shared = {
         (key.written, key.computation): (key.read, key.copy)
@@ -106,7 +106,7 @@ def extract(joint: JointModel, values: Values) -> Solution:
         workspace=tuple(workspace),
         live=_live(blocks, len(schedule)),
     )
-    total = arena_bytes(lifetimes, tuple(offsets), instance)
+    total = layout(lifetimes, tuple(offsets), instance).arena_bytes
     return Solution(
         table, tuple(schedule), lifetimes, tuple(offsets), worth(table, schedule, total)
     )

@@ -59,7 +59,7 @@ def _hint_lifetimes(
     for block, offset in zip(solution.lifetimes.blocks, solution.offsets, strict=True):
         for t, d, _, end in block.members:
             kept_to_end = joint.instance.items[t].kept and end == len(solution.schedule)
-            model.add_hint(joint.end[t, d], joint.horizon if kept_to_end else end)
+            model.add_hint(joint.end[t, d], joint.beyond if kept_to_end else end)
             if joint.offset:
                 model.add_hint(joint.offset[t, d], offset // alignment)
         for (read, copy, _, _), (written, c, _, _) in zip(

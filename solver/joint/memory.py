@@ -28,26 +28,58 @@ def add_memory(joint: JointModel) -> None:
         for index, store in enumerate(instance.stores)
     ]
     most = joint.units(instance.capacity_bytes)
-    joint.stores = model.new_int_var(0, most, "stores")
-    model.add(joint.stores == sum(stores))
+    stores_units = joint.stores = model.new_int_var(0, most, "stores")
+    model.add(stores_units == sum(stores))
     alignment = instance.alignment_bytes
-    slack = alignment - 1  # the topmost buffer may end unaligned
-    model.add(joint.arena + slack >= alignment * joint.stores)
+    _add_topmost_store(joint)
+    # The topmost buffer may end unaligned.
+    slack = alignment - 1
     for index, (choice, sizes) in enumerate(instance.outside_workspace_bytes):
         size = joint.of_option(choice, sizes, f"outside_{index}")
         if not isinstance(size, int) or size:
-            # Its address is right above the stores; without any the stores alone count.
-            model.add(joint.arena >= alignment * joint.stores + size)
-    joint.room = model.new_int_var(0, most, "room")
-    model.add(alignment * (joint.room + joint.stores) <= joint.arena + slack)
+            # It may lie anywhere that the body's items lie: beside the stores.
+            assert joint.stores_above is not None and joint.spared is not None
+            model.add(joint.arena >= alignment * stores_units + size).only_enforce_if(
+                ~joint.stores_above
+            )
+            padded = joint.of_option(
+                choice, tuple(instance.aligned(s) for s in sizes), f"outside_padded_{index}"
+            )
+            model.add(
+                joint.arena >= alignment * stores_units + padded - joint.spared
+            ).only_enforce_if(joint.stores_above)
+    room = joint.room = model.new_int_var(0, most, "room")
+    model.add(alignment * (room + stores_units) <= joint.arena + slack)
     intervals = [*joint.lifetime.values(), *(i for i, _ in joint.scratch.values())]
     demands = [
         *(joint.size[t] for t, _ in joint.lifetime),
         *(size for _, size in joint.scratch.values()),
     ]
-    model.add_cumulative(intervals, demands, joint.room)
+    model.add_cumulative(intervals, demands, room)
     if request.device is not None and request.device.weights == "ram":
         _add_frozen(joint)
+
+
+def _add_topmost_store(joint: JointModel) -> None:
+    """Either a body item is on top of everything, or a store is, whose padding is spared."""
+    model, instance = joint.model, joint.instance
+    padding = [
+        tuple(instance.aligned(size) - size for size in store.size_bytes)
+        for store in instance.stores
+    ]
+    most = max((max(values) for values in padding), default=0)
+    spared = joint.spared = model.new_int_var(0, most, "spared")
+    on_top = [model.new_bool_var(f"on_top_{index}") for index in range(len(padding))]
+    above = joint.stores_above = model.new_bool_var("stores_above")
+    model.add(sum(on_top) == above)
+    for literal, store, values in zip(on_top, instance.stores, padding, strict=True):
+        size = joint.of_option(store.choice, values, f"padding_{store.tensor}")
+        model.add(spared <= size).only_enforce_if(literal)
+    model.add(spared == 0).only_enforce_if(~above)
+    assert joint.arena is not None and joint.stores is not None
+    model.add(
+        joint.arena >= instance.alignment_bytes * joint.stores - spared
+    )
 
 
 def _add_lifetimes(joint: JointModel) -> None:
@@ -64,15 +96,16 @@ def _add_lifetimes(joint: JointModel) -> None:
     for (t, d), end in joint.end.items():
         producer = instance.producer.get(t)
         if producer is None:
-            present, start = _given_and_read(joint, t), 0
+            # Before the body, so that the first step may take its bytes.
+            present, start = _given_and_read(joint, t), -1
         else:
             present, start = joint.runs[producer, d], joint.start[producer, d]
         joint.present[t, d] = present
         until = end
         if gives[t, d]:
-            until = model.new_int_var(1, joint.horizon, f"until_{t}_{d}")
+            until = model.new_int_var(0, joint.beyond, f"until_{t}_{d}")
             model.add(until == end - sum(gives[t, d]))
-        length = model.new_int_var(1, joint.horizon, f"length_{t}_{d}")
+        length = model.new_int_var(1, joint.beyond + 1, f"length_{t}_{d}")
         joint.lifetime[t, d] = model.new_optional_interval_var(
             start, length, until, present, f"lifetime_{t}_{d}"
         )

@@ -20,7 +20,7 @@ def add_retention(joint: JointModel) -> None:
             joint.end[t, 0] = model.new_int_var(1, joint.horizon, f"end_{t}_0")
             continue
         for d in range(joint.computations[producer]):
-            end = joint.end[t, d] = model.new_int_var(1, joint.horizon, f"end_{t}_{d}")
+            end = joint.end[t, d] = model.new_int_var(1, joint.beyond, f"end_{t}_{d}")
             runs, start = joint.runs[producer, d], joint.start[producer, d]
             model.add(end >= start + 1).only_enforce_if(runs)
             if item.kept and d == 0:
@@ -65,7 +65,7 @@ def _add_kept(joint: JointModel, t: int, producer: int) -> None:
         holds = model.new_bool_var(f"holds_{t}_{d}")
         held.append(holds)
         model.add_implication(holds, joint.runs[producer, d])
-        model.add(joint.end[t, d] == joint.horizon).only_enforce_if(holds)
+        model.add(joint.end[t, d] == joint.beyond).only_enforce_if(holds)
     model.add_exactly_one(held)
 
 

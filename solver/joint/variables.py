@@ -72,9 +72,21 @@ class JointModel:
         default_factory=dict
     )
     scratch_offset: dict[tuple[int, int, int], Literal] = field(default_factory=dict)
+    #: Alignment units that the stores take, and that the body's items may take.
+    stores: Literal | None = None
+    room: Literal | None = None
+    #: The stores stand above the body's items, a padded one on top (else below them all).
+    stores_above: Literal | None = None
+    #: Bytes of padding that the topmost store saves.
+    spared: Literal | None = None
     arena: Literal | None = None
     importance: cp_model.LinearExprT = 0
     time_ns: cp_model.LinearExprT = 0
+
+    @property
+    def beyond(self) -> int:
+        """End of what is there when the body is over: no operation of the body takes its bytes."""
+        return self.horizon + 1
 
     def of_option(self, choice: int, values: tuple[int, ...], name: str) -> Literal | int:
         """Return the entry of ``values`` that belongs to the chosen option of a layer."""
