@@ -1,0 +1,53 @@
+"""What turns a model into a training step: mode, loss, optimizer, batch-norm treatment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from memplan.ir.errors import RequestError
+from memplan.ir.graph import Loss, Optimizer
+from memplan.ir.limits import MAX_BATCH
+
+__all__ = ["TraceSettings"]
+
+
+@dataclass(frozen=True, slots=True)
+class TraceSettings:
+    """How a model is traced.
+
+    Raises:
+        RequestError: a batch or a learning rate that is not positive.
+    """
+
+    mode: Literal["train", "infer"] = "train"
+    #: Samples per batch; None: the batch of the model's example inputs.
+    batch: int | None = None
+    loss: Literal["cross_entropy", "mse"] = "cross_entropy"
+    #: What the loss compares the output with.
+    target: Literal["labels", "input"] = "labels"
+    optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
+    learning_rate: float = 0.01
+    #: ``frozen``: running statistics, folded into the layer before; ``train``: batch statistics.
+    batch_norm: Literal["frozen", "train"] = "frozen"
+
+    def __post_init__(self) -> None:
+        if self.batch is not None and not 1 <= self.batch <= MAX_BATCH:
+            raise RequestError(f"batch {self.batch}: use 1 to {MAX_BATCH}")
+        if not 0 < self.learning_rate < float("inf"):
+            raise RequestError(f"learning rate {self.learning_rate}: use a positive number")
+
+    @property
+    def trains(self) -> bool:
+        """Whether the graph has a backward pass."""
+        return self.mode == "train"
+
+    def loss_contract(self) -> Loss | None:
+        """Return the loss as a graph states it."""
+        return Loss(kind=self.loss, target=self.target) if self.trains else None
+
+    def optimizer_contract(self) -> Optimizer | None:
+        """Return the optimizer as a graph states it."""
+        if not self.trains:
+            return None
+        return Optimizer(kind=self.optimizer, learning_rate=self.learning_rate)
