@@ -1,0 +1,1 @@
+"""What people and programs hold in their hands: facade, command line, report, HTTP client."""

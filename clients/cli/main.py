@@ -1,0 +1,74 @@
+"""Entry point: runs a command and turns every failure into one line and an exit code."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``plan`` with ``arguments`` (default: the process's own) and return the exit code."""
+    try:
+        import typer
+    except ImportError:
+        print(
+            "error: the command line is not installed; pip install 'memplan[cli]'", file=sys.stderr
+        )
+        return 2
+    from memplan.clients.cli.app import app
+    from memplan.clients.cli.exits import ExitCode, code_of, error_line
+    from memplan.ir.errors import MemplanError
+
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal without Unicode gets question marks, not an error.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    debugging = bool(os.environ.get("MEMPLAN_TRACEBACK"))
+    try:
+        command = typer.main.get_command(app)
+        code = command.main(
+            args=None if arguments is None else list(arguments),
+            prog_name="plan",
+            standalone_mode=False,
+        )
+    except typer.TyperException as failure:
+        _say(error_line(_usage(failure.format_message())))
+        return ExitCode.USAGE
+    except MemplanError as failure:
+        if debugging:
+            raise
+        _say(error_line(str(failure)))
+        return code_of(failure)
+    except MemoryError:
+        _say(error_line("out of memory; use a smaller model or batch, or a machine with more"))
+        return ExitCode.BAD_INPUT
+    except Exception as failure:
+        if debugging:
+            raise
+        _say(
+            error_line(
+                f"internal: {type(failure).__name__}: {str(failure)[:200]}; this is a fault of "
+                "memplan; MEMPLAN_TRACEBACK=1 shows where"
+            )
+        )
+        return ExitCode.INTERNAL
+    if code == ExitCode.INTERRUPTED:
+        _say(error_line("interrupted; no file was left half-written"))
+        # A solver thread may still be in native code; nothing of it may run at interpreter exit.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(ExitCode.INTERRUPTED)
+    return int(code or 0)
+
+
+def _usage(message: str) -> str:
+    text = message.strip().rstrip(".")
+    return text if ";" in text else f"{text}; plan --help shows how"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)

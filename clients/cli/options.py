@@ -1,0 +1,114 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+__all__ = [
+    "STEP",
+    "BatchNormOption",
+    "DataOption",
+    "FormatOption",
+    "InputOption",
+    "LearningRateOption",
+    "LossOption",
+    "ModeOption",
+    "ModelArgument",
+    "OptimizerOption",
+    "TargetOption",
+    "TrustOption",
+    "WeightsOutOption",
+]
+
+STEP = "The step to plan (a graph file has these inside)"
+MODEL = "Reading the model"
+
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help=".pt2, .pt, package.module:function, or a graph file.",
+        show_default=False,
+    ),
+]
+ModeOption = Annotated[
+    Literal["train", "infer"] | None,
+    typer.Option(
+        "--mode", help="One training step or one inference. Default train.", rich_help_panel=STEP
+    ),
+]
+LossOption = Annotated[
+    Literal["cross_entropy", "mse"] | None,
+    typer.Option("--loss", help="Default cross_entropy.", rich_help_panel=STEP),
+]
+TargetOption = Annotated[
+    Literal["labels", "input"] | None,
+    typer.Option(
+        "--target",
+        help="What the loss compares with: labels, or the model's own input (autoencoders, "
+        "language models). Default labels.",
+        rich_help_panel=STEP,
+    ),
+]
+OptimizerOption = Annotated[
+    Literal["sgd", "momentum", "adam"] | None,
+    typer.Option(
+        "--optimizer", help="Its state is persistent memory. Default sgd.", rich_help_panel=STEP
+    ),
+]
+LearningRateOption = Annotated[
+    float | None,
+    typer.Option("--lr", metavar="RATE", help="Learning rate. Default 0.01.", rich_help_panel=STEP),
+]
+BatchNormOption = Annotated[
+    Literal["frozen", "train"] | None,
+    typer.Option(
+        "--batch-norm",
+        help="frozen: folded into the weights; train: batch statistics, so that micro-batch = "
+        "batch. Default frozen.",
+        rich_help_panel=STEP,
+    ),
+]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="FILE",
+        help="npz with arrays x and y: measures the importance of layers and channels.",
+        rich_help_panel=MODEL,
+    ),
+]
+InputOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="SHAPE:DTYPE",
+        help="Inputs of a .pt, batch included, such as 2x3x32x32:float32. Repeat for several.",
+        rich_help_panel=MODEL,
+    ),
+]
+TrustOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        metavar="",
+        help="Let the file run code of its own, as pickles can. Only for files that you made.",
+        rich_help_panel=MODEL,
+    ),
+]
+WeightsOutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights-out",
+        metavar="FILE",
+        help="Write the weights that plan run needs (safetensors).",
+        rich_help_panel="Output",
+    ),
+]
+FormatOption = Annotated[
+    Literal["text", "json"],
+    typer.Option("--format", help="json: one object on stdout.", rich_help_panel="Output"),
+]

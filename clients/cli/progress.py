@@ -1,0 +1,82 @@
+"""Progress on stderr: one live line in a terminal, a line per stage where it is piped."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.status import Status
+from rich.text import Text
+
+from memplan.ir.units import format_bytes
+
+if TYPE_CHECKING:
+    from memplan.solver import Progress
+
+__all__ = ["Reporter"]
+
+
+class Reporter(AbstractContextManager["Reporter"]):
+    """Tells what is going on until the block is left; the live line then disappears."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._started = time.monotonic()
+        self._stage = ""
+        self._detail = ""
+        self._status: Status | None = None
+        if console.is_terminal:
+            # The status asks again at each frame, so that the seconds run.
+            self._status = console.status(self, spinner="dots")
+
+    def __rich__(self) -> Text:
+        line = self._line()
+        line.truncate(self._console.width - 3, overflow="ellipsis")  # beside the spinner
+        return line
+
+    def __enter__(self) -> Reporter:
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def stage(self, name: str, detail: str = "") -> None:
+        """Say that a stage began, or how it stands."""
+        began = name != self._stage
+        self._stage, self._detail = name, detail
+        if self._status is None and began:
+            self._console.print(self._line(), soft_wrap=True)
+
+    def solving(self, progress: Progress) -> None:
+        """Take a report of the solver; may be called from another thread."""
+        self.stage(progress.stage, _detail(progress))
+
+    def _line(self) -> Text:
+        line = Text(f"{time.monotonic() - self._started:6.1f} s  {self._stage}")
+        if self._detail:
+            line.append(f"  {self._detail}", style="dim")
+        return line
+
+
+def _detail(progress: Progress) -> str:
+    parts = []
+    if progress.arena_bytes is not None:
+        parts.append(f"plan {format_bytes(progress.arena_bytes)}")
+    if progress.lower_bound_bytes is not None:
+        parts.append(f"bound {format_bytes(progress.lower_bound_bytes)}")
+    if progress.importance is not None:
+        parts.append(f"importance {progress.importance / 10_000:.1f} %")
+    if progress.gap is not None:
+        parts.append(f"gap {100 * progress.gap:.1f} %")
+    return ", ".join(parts)

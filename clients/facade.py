@@ -1,0 +1,194 @@
+"""memplan: how can this model train, or run, in this many bytes?
+
+    >>> import memplan
+    >>> answer = memplan.plan(model, example_inputs, budget="256KB")
+    >>> answer.status, answer.plan.totals.arena_bytes
+
+Importing this module imports neither torch nor ortools.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from memplan.clients import pipeline
+from memplan.ir.errors import ModelError, RequestError
+from memplan.ir.graph import OpGraph
+from memplan.ir.plan import Plan
+from memplan.ir.request import Criterion
+
+if TYPE_CHECKING:
+    import torch
+
+    from memplan.ir.answer import Answer
+    from memplan.ir.check import Report
+    from memplan.solver import Progress
+    from memplan.tracing.loaded import LoadedModel
+
+__all__ = ["plan", "trace", "verify"]
+
+
+def plan(
+    model: torch.nn.Module | LoadedModel | OpGraph | str | Path,
+    example_inputs: Any = None,
+    budget: str | int | None = None,
+    *,
+    batch: int | None = None,
+    micro_batch: Literal["auto"] | int = "auto",
+    update: pipeline.Update = "auto",
+    criterion: Criterion = "tinytrain",
+    contributions: Mapping[str, float] | None = None,
+    compute_limit: float | None = 1.0,
+    computations: int = 3,
+    stream_inputs: bool = False,
+    time_limit: float = 30.0,
+    seed: int = 0,
+    workers: int = 2,
+    mode: Literal["train", "infer"] | None = None,
+    loss: Literal["cross_entropy", "mse"] | None = None,
+    target: Literal["labels", "input"] | None = None,
+    optimizer: Literal["sgd", "momentum", "adam"] | None = None,
+    learning_rate: float | None = None,
+    batch_norm: Literal["frozen", "train"] | None = None,
+    data: str | Path | None = None,
+    trust: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> Answer:
+    """Find how a model trains, or runs, within ``budget`` bytes.
+
+    Args:
+        model: a module, a loaded model, a graph, or a path as the command line takes it
+            (``.pt2``, ``.pt``, ``graph.json``, ``package.module:factory``).
+        example_inputs: of a module: a tensor, a tuple or a dict of keyword arguments, batch
+            included.
+        budget: bytes that may be written at run time, ``"256KB"`` or a number.
+        batch: samples per step; by default that of the example inputs.
+        micro_batch: samples at a time, a divisor of ``batch``.
+        update: what is trained; ``"auto"`` chooses by ``criterion``, a tuple is a mask.
+        contributions: gain per layer, for the criterion ``contribution``.
+        compute_limit: extra MACs relative to one forward pass; None for no limit.
+        computations: most computations of one operation.
+        stream_inputs: samples are loaded per micro-batch.
+        time_limit: of the search, in seconds.
+        mode, loss, target, optimizer, learning_rate, batch_norm: the step.  By default a
+            training step with cross entropy on labels, SGD at 0.01 and frozen batch norm.
+        data: npz file with arrays x and y, from which importance is measured.
+        trust: let a model file run code of its own.
+        progress: called as the search goes on, perhaps from another thread.
+
+    Returns:
+        The answer; ``answer.plan`` is None where nothing fits or the time ran out.
+
+    Raises:
+        RequestError: an option is wrong, or contradicts the graph.
+        ModelError, GraphError, DataError: the model, graph or data is bad.
+        MissingExtraError: torch or the solver is not installed.
+    """
+    if budget is None:
+        raise RequestError('budget is missing; say how many bytes, for example budget="256KB"')
+    graph = trace(
+        model,
+        example_inputs,
+        batch=batch,
+        mode=mode,
+        loss=loss,
+        target=target,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        batch_norm=batch_norm,
+        data=data,
+        trust=trust,
+    )
+    request = pipeline.build_request(
+        graph,
+        pipeline.RequestOptions(
+            budget=budget,
+            batch=batch,
+            micro_batch=micro_batch,
+            update=update,
+            criterion=criterion,
+            contributions=contributions,
+            compute_limit=compute_limit,
+            computations=computations,
+            stream_inputs=stream_inputs,
+            time_limit_seconds=time_limit,
+            seed=seed,
+            workers=workers,
+        ),
+    )
+    return pipeline.solve(graph, request, progress)
+
+
+def trace(
+    model: torch.nn.Module | LoadedModel | OpGraph | str | Path,
+    example_inputs: Any = None,
+    *,
+    batch: int | None = None,
+    mode: Literal["train", "infer"] | None = None,
+    loss: Literal["cross_entropy", "mse"] | None = None,
+    target: Literal["labels", "input"] | None = None,
+    optimizer: Literal["sgd", "momentum", "adam"] | None = None,
+    learning_rate: float | None = None,
+    batch_norm: Literal["frozen", "train"] | None = None,
+    data: str | Path | None = None,
+    trust: bool = False,
+) -> OpGraph:
+    """Return the graph of one step of a model; arguments as for ``plan``."""
+    options = pipeline.GraphOptions(
+        mode=mode,
+        loss=loss,
+        target=target,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        batch_norm=batch_norm,
+    )
+    if isinstance(model, str | Path) and pipeline.is_graph_file(model):
+        model = pipeline.read_graph(model)
+    if isinstance(model, OpGraph):
+        if data is not None:
+            raise RequestError("data needs the model, and this is a graph; give the model instead")
+        pipeline.refuse_contradictions(model, options)
+        return model
+    loaded = _loaded(model, example_inputs, trust)
+    graph = pipeline.trace_model(loaded, options, batch)
+    if data is not None:
+        return pipeline.measure_importance(graph, loaded, data)
+    return pipeline.rank_channels(graph, loaded) if graph.mode == "train" else graph
+
+
+def verify(graph: OpGraph | str | Path, plan: Plan | str | Path) -> Report:
+    """Check a plan against its graph, byte by byte, with code that the solver does not share.
+
+    Returns:
+        A report: ``accepted``, and the ``verdicts`` if it is not.
+
+    Raises:
+        GraphError, PlanRejectedError: a file is no graph, or no plan.
+    """
+    from memplan.ir.check import check
+
+    return check(
+        graph if isinstance(graph, OpGraph) else pipeline.read_graph(graph),
+        plan if isinstance(plan, Plan) else pipeline.read_plan(plan),
+    )
+
+
+def _loaded(
+    model: torch.nn.Module | LoadedModel | str | Path, example_inputs: Any, trust: bool
+) -> LoadedModel:
+    if isinstance(model, str | Path):
+        return pipeline.load_model(str(model), trust=trust)
+    pipeline.require_torch()
+    from memplan.tracing.loaded import LoadedModel
+    from memplan.tracing.loaders import load_module
+
+    if isinstance(model, LoadedModel):
+        return model
+    if example_inputs is None:
+        raise ModelError(
+            f"{type(model).__name__}: example_inputs are missing; give a tensor or a tuple of "
+            "tensors, batch included"
+        )
+    return load_module(model, example_inputs)

@@ -1,0 +1,302 @@
+"""The straight path that the facade and the command line share: model -> graph -> answer.
+
+torch and ortools are imported where they are needed and nowhere else, so that help texts,
+usage errors and graph-only installations never wait for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from memplan.ir.errors import (
+    GraphError,
+    MemplanError,
+    MissingExtraError,
+    ModelError,
+    PlanRejectedError,
+    RequestError,
+)
+from memplan.ir.graph import OpGraph
+from memplan.ir.limits import MAX_JSON_BYTES
+from memplan.ir.plan import Plan
+from memplan.ir.request import Criterion, LayerUpdate, PlanRequest
+from memplan.ir.units import parse_bytes
+
+if TYPE_CHECKING:
+    import torch
+
+    from memplan.ir.answer import Answer
+    from memplan.solver import Progress
+    from memplan.tracing.loaded import LoadedModel
+
+__all__ = [
+    "GraphOptions",
+    "RequestOptions",
+    "build_request",
+    "is_graph_file",
+    "Update",
+    "Word",
+    "load_model",
+    "measure_importance",
+    "rank_channels",
+    "read_graph",
+    "read_plan",
+    "read_weights",
+    "refuse_contradictions",
+    "require_torch",
+    "solve",
+    "trace_model",
+    "write_weights",
+]
+
+Word = Literal["auto", "full", "last-layer", "bias"]
+Update = Word | tuple[LayerUpdate, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphOptions:
+    """What becomes part of a graph.  None means: not said, take the default or the graph's own."""
+
+    mode: Literal["train", "infer"] | None = None
+    loss: Literal["cross_entropy", "mse"] | None = None
+    target: Literal["labels", "input"] | None = None
+    optimizer: Literal["sgd", "momentum", "adam"] | None = None
+    learning_rate: float | None = None
+    batch_norm: Literal["frozen", "train"] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestOptions:
+    """What becomes part of a request; see ``ir.request.PlanRequest``.
+
+    ``batch`` None means the batch that the model was traced at.
+    """
+
+    budget: str | int
+    batch: int | None = None
+    micro_batch: Literal["auto"] | int = "auto"
+    update: Update = "auto"
+    criterion: Criterion = "tinytrain"
+    contributions: Mapping[str, float] | None = None
+    compute_limit: float | None = 1.0
+    computations: int = 3
+    stream_inputs: bool = False
+    time_limit_seconds: float = 30.0
+    seed: int = 0
+    workers: int = 2
+
+
+def is_graph_file(argument: str | Path) -> bool:
+    """Tell whether a file is JSON, as graphs are, and not a model."""
+    try:
+        with Path(argument).open("rb") as file:
+            return file.read(64).lstrip()[:1] == b"{"
+    except OSError:
+        return False
+
+
+def read_graph(path: str | Path) -> OpGraph:
+    """Read a graph file.
+
+    Raises:
+        GraphError: the file cannot be read, or is no graph.
+    """
+    return OpGraph.from_json(_read(path, GraphError), str(path))
+
+
+def read_plan(path: str | Path) -> Plan:
+    """Read a plan file.
+
+    Raises:
+        PlanRejectedError: the file cannot be read, or is no plan.
+    """
+    return Plan.from_json(_read(path, PlanRejectedError), str(path))
+
+
+def refuse_contradictions(graph: OpGraph, options: GraphOptions) -> None:
+    """Raise RequestError where an option says something else than the graph.
+
+    A graph is one step of one mode, loss and optimizer; other ones need another trace.
+    """
+    loss, optimizer = graph.loss, graph.optimizer
+    own = {
+        "mode": graph.mode,
+        "loss": loss.kind if loss else None,
+        "target": loss.target if loss else None,
+        "optimizer": optimizer.kind if optimizer else None,
+        "learning_rate": optimizer.learning_rate if optimizer else None,
+        "batch_norm": graph.batch_norm,
+    }
+    for name, value in own.items():
+        asked = getattr(options, name)
+        if asked is not None and asked != value:
+            flag = {"learning_rate": "--lr"}.get(name, f"--{name.replace('_', '-')}")
+            raise RequestError(
+                f"{flag} {asked} contradicts the graph {graph.name}, which was traced with "
+                f"{'none' if value is None else value}; leave the flag out or trace the model again"
+            )
+
+
+def load_model(argument: str, inputs: Sequence[str] = (), trust: bool = False) -> LoadedModel:
+    """Load a ``.pt2``, a ``.pt`` or a ``package.module:function``.
+
+    Raises:
+        ModelError: it cannot be read, trusted or exported.
+        MissingExtraError: torch is not installed.
+    """
+    if ":" not in argument and not Path(argument).is_file():
+        raise ModelError(
+            f"{argument}: there is no such file; MODEL is a .pt2, a .pt, a graph.json, "
+            "or package.module:function"
+        )
+    require_torch()
+    from memplan.tracing.loaders import load
+
+    return load(argument, inputs=inputs, trust=trust)
+
+
+def trace_model(model: LoadedModel, options: GraphOptions, batch: int | None = None) -> OpGraph:
+    """Trace one step of a loaded model; without ``batch``, at that of its example inputs.
+
+    Raises:
+        ModelError: the model cannot be traced.
+        RequestError: options contradict each other.
+    """
+    require_torch()
+    from memplan.tracing import TraceSettings, trace
+
+    said = {name: value for name, value in asdict(options).items() if value is not None}
+    if options.mode == "infer" and (extra := sorted(said.keys() - {"mode", "batch_norm"})):
+        raise RequestError(f"{extra[0]} belongs to training; leave it out, or use mode train")
+    return trace(model, TraceSettings(batch=batch, **said))
+
+
+def measure_importance(graph: OpGraph, model: LoadedModel, samples: str | Path) -> OpGraph:
+    """Return the graph with the importance of its layers and channels on a user's samples.
+
+    Args:
+        samples: npz file with arrays x and y.
+
+    Raises:
+        DataError: the samples are malformed, not finite, or do not fit the model.
+    """
+    require_torch()
+    from memplan.tracing.importance import fisher
+    from memplan.tracing.samples import load_samples
+
+    return fisher(model, graph, load_samples(str(samples)))
+
+
+def rank_channels(graph: OpGraph, model: LoadedModel) -> OpGraph:
+    """Return the graph with the norms of its weights' channels, which rank them without samples.
+
+    A layer whose weights are not there (a module on the meta device) or not finite is left as
+    it is.
+
+    Raises:
+        DataError: model and graph do not belong together.
+    """
+    from memplan.tracing.importance import weight_norms
+    from memplan.tracing.weights import build_weights
+
+    weights = build_weights(graph, model.read_weights)
+    return weight_norms(
+        graph,
+        {
+            name: value
+            for name, value in weights.items()
+            if not value.is_meta and bool(value.isfinite().all())
+        },
+    )
+
+
+def write_weights(graph: OpGraph, model: LoadedModel, path: str | Path) -> None:
+    """Write the weights that an executor of ``graph`` needs (safetensors), whole or not at all.
+
+    Raises:
+        DataError: model and graph do not belong together, or the file cannot be written.
+    """
+    from memplan.tracing.weights import build_weights
+    from memplan.tracing.weights import write_weights as write
+
+    write(str(path), build_weights(graph, model.read_weights))
+
+
+def read_weights(graph: OpGraph, path: str | Path) -> dict[str, torch.Tensor]:
+    """Read weights for ``graph``: what ``write_weights`` wrote, or the model's ``.pt2``.
+
+    Raises:
+        DataError, ModelError: the file is damaged, or of another model.
+    """
+    require_torch()
+    from memplan.tracing.weights import read_weights_file
+
+    return read_weights_file(graph, str(path))
+
+
+def build_request(graph: OpGraph, options: RequestOptions) -> PlanRequest:
+    """Return the request that the options make of a graph.
+
+    Raises:
+        RequestError: an option is out of its range, or asks for a batch that the graph lacks.
+    """
+    batch = graph.traced_batch if options.batch is None else options.batch
+    if not graph.batch_symbolic and batch != graph.traced_batch:
+        raise RequestError(
+            f"batch {batch}: the graph {graph.name} holds for a batch of {graph.traced_batch} "
+            "only; export the model with a dynamic batch, or leave --batch out"
+        )
+    values: dict[str, Any] = {
+        "budget_bytes": parse_bytes(options.budget),
+        "batch": batch,
+        "micro_batch": options.micro_batch,
+        "update": options.update,
+        "criterion": options.criterion,
+        "contributions": dict(options.contributions or {}),
+        "compute_limit": options.compute_limit,
+        "computations": options.computations,
+        "stream_inputs": options.stream_inputs,
+        "time_limit_seconds": options.time_limit_seconds,
+        "seed": options.seed,
+        "workers": options.workers,
+    }
+    from pydantic import ValidationError
+
+    try:
+        return PlanRequest(**values)
+    except ValidationError as failure:
+        first = failure.errors(include_url=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"][:1])
+        message = first["msg"].removeprefix("Value error, ")
+        raise RequestError(f"{where}: {message}" if where else message) from None
+
+
+def solve(
+    graph: OpGraph,
+    request: PlanRequest,
+    progress: Callable[[Progress], None] | None = None,
+) -> Answer:
+    """Plan; ``memplan.solver.solve`` with a clear error where the solver is not installed."""
+    if find_spec("ortools") is None:
+        raise MissingExtraError("the solver is not installed; pip install 'memplan[solver]'")
+    from memplan.solver import solve as solve_question
+
+    return solve_question(graph, request, progress=progress)
+
+
+def _read(path: str | Path, error: type[MemplanError]) -> bytes:
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(MAX_JSON_BYTES + 1)
+    except OSError as failure:
+        raise error(f"{path}: {failure.strerror or failure}; check the path") from None
+
+
+def require_torch() -> None:
+    """Raise MissingExtraError where torch is not installed."""
+    if find_spec("torch") is None:
+        raise MissingExtraError("torch is not installed; pip install 'memplan[trace]'")

@@ -1,0 +1,1 @@
+"""Answers for people and for scripts.  Knows the contracts only."""

@@ -1,0 +1,370 @@
+"""The report that a person reads in ten seconds, in a terminal of 80 columns or more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from memplan.clients.report.summary import extra_macs_ratio, importance_ratio
+from memplan.clients.report.timeline import draw_timeline
+from memplan.ir.answer import Answer
+from memplan.ir.graph import Layer, OpGraph
+from memplan.ir.plan import Plan
+from memplan.ir.request import LayerUpdate, PlanRequest
+from memplan.ir.units import format_bytes
+
+__all__ = ["format_count", "format_seconds", "graph_report", "plan_report", "printable"]
+
+_PHASE_STYLES = {
+    "forward": "cyan",
+    "backward": "magenta",
+    "update": "green",
+    "accumulate": "green",
+}
+_MARGIN = 11
+_BUDGET = " budget"
+_PEAK_TENSORS = 5
+_LAYER_ROWS = 200
+
+
+def printable(text: str, limit: int = 60) -> str:
+    """Return a name from a file so that it cannot steer the terminal, and is not too long."""
+    clean = "".join(char if char.isprintable() else "?" for char in text)
+    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def format_seconds(time_ns: int) -> str:
+    """Return a duration for people."""
+    for unit, size in (("s", 1_000_000_000), ("ms", 1_000_000), ("µs", 1_000)):
+        if time_ns >= size:
+            return (
+                f"{time_ns / size:.3g} {unit}"
+                if time_ns < 1000 * size
+                else f"{time_ns / size:,.0f} {unit}"
+            )
+    return f"{time_ns} ns"
+
+
+def format_count(number: int) -> str:
+    """Return a large count for people: ``12_500_000`` is ``"12.5 M"``."""
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if number >= size:
+            return f"{number / size:.1f} {unit}"
+    return str(number)
+
+
+def plan_report(
+    graph: OpGraph,
+    request: PlanRequest,
+    answer: Answer,
+    console: Console,
+) -> RenderableType:
+    """Return the report of an answer, drawn for ``console``'s width and encoding."""
+    parts: list[RenderableType] = [_headline(graph, request, answer), Text("")]
+    parts += [_table(_rows(graph, request, answer))]
+    if answer.plan is not None and graph.mode == "train":
+        parts += [_mask_strip(graph, answer.plan, console)]
+    parts += [Text("")]
+    if answer.plan is not None:
+        parts += [_timeline(graph, answer.plan, console), Text("")]
+        parts += [_peak(answer.plan), Text("")]
+        notes = list(_notes(graph, answer.plan))
+        parts += [Text(f"note: {note}", style="dim") for note in notes]
+        parts += [Text("")] if notes else []
+    else:
+        parts += list(_explanation(answer))
+    return Group(*parts)
+
+
+def _headline(graph: OpGraph, request: PlanRequest, answer: Answer) -> Text:
+    what = "training step" if graph.mode == "train" else "inference"
+    about = [f"{what} of a batch of {request.batch}"]
+    if graph.optimizer is not None and graph.loss is not None:
+        about += [graph.optimizer.kind, graph.loss.kind.replace("_", " ")]
+    verdict, style = {
+        "optimal": (f"fits in {format_bytes(request.budget_bytes)}: optimal", "bold green"),
+        "feasible": (f"fits in {format_bytes(request.budget_bytes)}", "bold green"),
+        "infeasible": (f"does not fit in {format_bytes(request.budget_bytes)}: proved", "bold red"),
+        "undecided": (
+            f"undecided at {format_bytes(request.budget_bytes)}: time ran out",
+            "bold yellow",
+        ),
+    }[answer.status]
+    return Text.assemble(
+        (printable(graph.name, 40), "bold"), " · ", ", ".join(about), "\n", (verdict, style)
+    )
+
+
+Row = tuple[str, str, str, str]
+
+
+def _bytes_row(name: str, size_bytes: int, remark: str = "") -> Row:
+    return (name, format_bytes(size_bytes), f"{size_bytes:,} B", remark)
+
+
+def _rows(graph: OpGraph, request: PlanRequest, answer: Answer) -> Iterator[Row]:
+    plan = answer.plan
+    yield _bytes_row("budget", request.budget_bytes)
+    if plan is not None:
+        arena = plan.totals.arena_bytes
+        free = request.budget_bytes - arena
+        share = f"{100 * arena / request.budget_bytes:.1f} % of the budget"
+        yield _bytes_row("arena", arena, f"{share}, {format_bytes(free)} free")
+    elif answer.smallest_found_bytes is not None:
+        yield _bytes_row("smallest plan", answer.smallest_found_bytes, "the best that was found")
+    yield _bytes_row("lower bound", answer.lower_bound_bytes, "proven: no allowed plan is smaller")
+    yield _bytes_row("plain step", answer.baseline_bytes, _plain_remark(graph, answer))
+    if plan is None:
+        return
+    totals = plan.totals
+    if graph.mode == "train":
+        yield _bytes_row("persistent", totals.persistent_bytes, "updated weights, optimizer state")
+    where = "read-only, in RAM" if _weights_in_ram(request) else "read-only, outside the budget"
+    yield _bytes_row("frozen", totals.frozen_bytes, where)
+    yield ("", "", "", "")
+    trips = (
+        "the whole batch at once" if plan.trips == 1 else f"{plan.trips} trips, gradients add up"
+    )
+    yield ("micro-batch", f"{plan.micro_batch} of {plan.batch}", "", trips)
+    extra = 100 * extra_macs_ratio(plan)
+    recomputed = totals.recomputed_operations
+    yield ("recomputed", f"{recomputed} ops", f"{extra:+.1f} % MACs" if recomputed else "", "")
+    if graph.mode == "train":
+        yield _update_row(graph, plan)
+    yield (
+        "time",
+        format_seconds(totals.time_ns),
+        f"{format_count(totals.macs)} MACs",
+        "per batch, estimated",
+    )
+    yield ("solved in", f"{answer.solve_seconds:.1f} s", "", _gaps(plan))
+
+
+def _plain_remark(graph: OpGraph, answer: Answer) -> str:
+    what = "full update, unplanned" if graph.mode == "train" else "unplanned"
+    plan = answer.plan
+    if plan is None or plan.totals.arena_bytes == 0:
+        return what
+    return f"{what}: {answer.baseline_bytes / plan.totals.arena_bytes:.2f}x the arena"
+
+
+def _weights_in_ram(request: PlanRequest) -> bool:
+    return request.device is not None and request.device.weights == "ram"
+
+
+def _update_row(graph: OpGraph, plan: Plan) -> Row:
+    sliced = sum(bool(update.channels) for update in plan.mask)
+    bias_only = sum(update.weight == "none" for update in plan.mask)
+    whole = len(plan.mask) - sliced - bias_only
+    kinds = [
+        f"{count} {kind}"
+        for count, kind in ((whole, "whole"), (sliced, "in part"), (bias_only, "bias only"))
+        if count
+    ]
+    ratio = importance_ratio(plan)
+    importance = "" if ratio is None else f"{100 * ratio:.1f} % of importance"
+    detail = ", ".join(kinds)
+    return (
+        "updated",
+        f"{len(plan.mask)} of {len(graph.layers)}",
+        "layers",
+        f"{detail}; {importance}".strip("; "),
+    )
+
+
+def _mask_strip(graph: OpGraph, plan: Plan, console: Console) -> RenderableType:
+    """Draw one cell per layer, first to last: how much of it is updated."""
+    unicode = console.encoding.lower().startswith("utf")
+    cells = "".join(
+        _mask_cell(layer, plan.update_of.get(layer.id), unicode) for layer in graph.layers
+    )
+    part = "▁ to ▇ part, █ whole" if unicode else "1 to 7 eighths, # whole"
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(width=len("micro-batch"), style="bold")
+    table.add_column(overflow="fold")
+    table.add_row(Text("by layer"), Text(cells, style="green"))
+    table.add_row(Text(""), Text(f"first to last: · frozen, b bias only, {part}", style="dim"))
+    return table
+
+
+def _mask_cell(layer: Layer, update: LayerUpdate | None, unicode: bool) -> str:
+    if update is None:
+        return "·" if unicode else "."
+    if update.weight == "none":
+        return "b"
+    if update.weight == "whole":
+        return "█" if unicode else "#"
+    channels = next(axis.channels for axis in layer.axes if axis.name == update.weight)
+    eighths = min(7, max(1, round(8 * len(update.channels) / channels)))
+    return "▁▂▃▄▅▆▇"[eighths - 1] if unicode else str(eighths)
+
+
+def _gaps(plan: Plan) -> str:
+    gaps = [
+        f"{level.name.removesuffix('_ns').removesuffix('_bytes')} "
+        + ("?" if level.gap is None else f"{100 * level.gap:.1f} %")
+        for level in plan.certificate.levels
+    ]
+    return f"gap: {', '.join(gaps)}" if gaps else ""
+
+
+def _table(rows: Iterator[Row]) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(no_wrap=True, justify="right")
+    table.add_column(no_wrap=True, justify="right", style="dim")
+    table.add_column(overflow="fold")
+    for name, value, exact, remark in rows:
+        table.add_row(Text(name), Text(value), Text(exact), Text(remark))
+    return table
+
+
+def _timeline(graph: OpGraph, plan: Plan, console: Console) -> RenderableType:
+    phases = [graph.operation[step.operation].phase for step in plan.body]
+    unicode = console.encoding.lower().startswith("utf")
+    timeline = draw_timeline(
+        plan.live_bytes,
+        phases,
+        plan.request.budget_bytes,
+        width=min(console.width, 120) - _MARGIN - 1 - len(_BUDGET),
+        unicode=unicode,
+    )
+    names = {phase[:1]: phase for phase in reversed(phases)}
+    styles = [_PHASE_STYLES.get(names[letter], "white") for letter in timeline.phases]
+    wall, floor = ("│", "─") if unicode else ("|", "-")
+    lines = [Text(f"live bytes over the {len(plan.body)} steps of the body", style="dim")]
+    for index, (label, cells) in enumerate(timeline.rows):
+        on_budget = index == timeline.budget_row
+        line = Text.assemble(
+            (f"{label:>{_MARGIN - 1}} ", "yellow" if on_budget else "dim"), (wall, "dim")
+        )
+        colours = (
+            "yellow" if cell in "╌-" else style for cell, style in zip(cells, styles, strict=True)
+        )
+        _append_runs(line, cells, colours)
+        if on_budget:
+            line.append(_BUDGET, style="yellow")
+        lines.append(line)
+    corner = "└" if unicode else "+"
+    axis = Text(f"{'0':>{_MARGIN - 1}} {corner}{floor * len(timeline.phases)}", style="dim")
+    legend = Text(" " * (_MARGIN + 1))
+    _append_runs(legend, timeline.phases, styles)
+    key = Text(" " * (_MARGIN + 1))
+    key.append(
+        ", ".join(f"{letter} {name}" for letter, name in sorted(names.items(), key=_phase_order)),
+        style="dim",
+    )
+    return Group(*lines, axis, legend, key)
+
+
+def _append_runs(line: Text, cells: str, styles: Iterable[str]) -> None:
+    """Append cells, each with its style, in as few spans as there are runs of one style."""
+    for style, run in groupby(zip(cells, styles, strict=True), key=lambda pair: pair[1]):
+        line.append("".join(cell for cell, _ in run), style=style)
+
+
+def _phase_order(item: tuple[str, str]) -> int:
+    order = ("forward", "backward", "update", "statistics", "accumulate")
+    return order.index(item[1]) if item[1] in order else len(order)
+
+
+def _peak(plan: Plan) -> Text:
+    peak = plan.peak
+    text = Text.assemble(
+        ("peak", "bold"),
+        f"  {format_bytes(plan.totals.peak_live_bytes)} at step {peak.step}, ",
+        (printable(peak.operation), "bold"),
+        ", where these are live:",
+    )
+    for tensor in peak.tensors[:_PEAK_TENSORS]:
+        text.append(f"\n  {format_bytes(tensor.size_bytes):>10}  {printable(tensor.tensor)}")
+    rest = peak.tensors[_PEAK_TENSORS:]
+    if rest:
+        size_bytes = sum(tensor.size_bytes for tensor in rest)
+        text.append(f"\n  {format_bytes(size_bytes):>10}  in {len(rest)} more", style="dim")
+    return text
+
+
+def _notes(graph: OpGraph, plan: Plan) -> Iterator[str]:
+    certificate = plan.certificate
+    if certificate.status == "optimal" and certificate.restrictions:
+        yield f"optimal under: {'; '.join(certificate.restrictions)}"
+    if graph.mode == "train" and graph.importance_samples == 0 and plan.request.update == "auto":
+        yield "importance is a proxy without samples; --data samples.npz measures it"
+    if graph.batch_coupled_by:
+        yield f"micro-batch = batch: {printable(graph.batch_coupled_by, 200)}"
+    elif not graph.batch_symbolic:
+        yield f"the graph holds for a batch of {graph.traced_batch} only"
+
+
+def _explanation(answer: Answer) -> Iterator[RenderableType]:
+    explanation = answer.explanation
+    if explanation is None:
+        return
+    yield Text.assemble(("why", "bold"), f"  {printable(explanation.reason, 300)}")
+    if explanation.operation or explanation.tensors:
+        at = f" at {printable(explanation.operation)}" if explanation.operation else ""
+        text = Text(f"these must be live together{at}:")
+        for name, size_bytes in explanation.tensors[:_PEAK_TENSORS]:
+            text.append(f"\n  {format_bytes(size_bytes):>10}  {printable(name)}")
+        yield text
+    yield Text("")
+    if explanation.remedies:
+        yield Text("what would help", style="bold")
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True, justify="right")
+        table.add_column(no_wrap=True, justify="right")
+        table.add_column(no_wrap=True)
+        for remedy in explanation.remedies:
+            table.add_row(
+                Text(f"  {format_bytes(remedy.bytes_after)}"),
+                Text(f"{remedy.bytes_after:,} B", style="dim"),
+                Text("a plan was found" if remedy.proven else "at least", style="dim"),
+                Text(printable(remedy.action, 100)),
+            )
+        yield table
+        yield Text("")
+
+
+def graph_report(graph: OpGraph) -> RenderableType:
+    """Return what ``plan trace`` prints: what the graph is, and its layers."""
+    about = [
+        f"batch {graph.traced_batch}" + (", any other too" if graph.batch_symbolic else " only")
+    ]
+    if graph.optimizer is not None and graph.loss is not None:
+        about += [
+            graph.optimizer.kind,
+            graph.loss.kind.replace("_", " "),
+            f"batch norm {graph.batch_norm}",
+        ]
+    headline = Text.assemble(
+        (printable(graph.name, 40), "bold"),
+        f" · {graph.mode} · {', '.join(about)}\n",
+        f"{len(graph.operations)} operations, {len(graph.tensors)} tensors, ",
+        f"{len(graph.layers)} layers",
+    )
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("layer", overflow="fold")
+    table.add_column("kind", no_wrap=True)
+    table.add_column("weights", justify="right", no_wrap=True)
+    table.add_column("MACs", justify="right", no_wrap=True)
+    table.add_column("in/out", justify="right", no_wrap=True)
+    table.add_column("Fisher", justify="right", no_wrap=True)
+    for layer in graph.layers[:_LAYER_ROWS]:
+        axes = {axis.name: str(axis.channels) for axis in layer.axes}
+        table.add_row(
+            Text(printable(layer.id)),
+            Text(layer.kind),
+            Text(f"{layer.parameter_count:,}"),
+            Text(f"{layer.forward_macs.at(1):,}"),
+            Text("/".join((axes.get("input", "-"), axes.get("output", "-")))),
+            Text("-" if layer.fisher is None else f"{layer.fisher:.3e}"),
+        )
+    hidden = len(graph.layers) - _LAYER_ROWS
+    more = [Text(f"and {hidden} more layers", style="dim")] if hidden > 0 else []
+    key = Text("MACs of one sample; in/out: channels that can be updated in part", style="dim")
+    return Group(headline, Text(""), table, *more, Text(""), key)
