@@ -1,0 +1,213 @@
+"""The application: paths, and what they answer."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI, Header, Path, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, Field, ValidationError
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+
+from memplan.ir.errors import MemplanError
+from memplan.ir.graph import OpGraph
+from memplan.planner_service.body_limit import BodyLimit
+from memplan.planner_service.children import ChildWorker, Worker
+from memplan.planner_service.jobs import Jobs
+from memplan.planner_service.openapi import answer_responses, describe, question_body
+from memplan.planner_service.problems import (
+    ProblemError,
+    handle_http_exception,
+    handle_problem,
+    problem_of_validation,
+)
+from memplan.planner_service.question import Question, must_be_answerable, solver_version
+from memplan.planner_service.settings import Settings
+from memplan.planner_service.store import PlanStore, open_store
+from memplan.planner_service.uploads import (
+    UploadForm,
+    must_be_traceable,
+    request_of_form,
+    trace_settings,
+)
+
+__all__ = ["Health", "JobStatus", "create_app"]
+
+_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})")
+Prefer = Annotated[
+    str | None,
+    Header(description="wait=N: answer within N seconds if the plan is found by then (RFC 7240)."),
+]
+
+
+class JobStatus(BaseModel):
+    """A question that has no answer yet."""
+
+    id: str
+    status: Literal["queued", "running"]
+    location: str = Field(description="Where the answer will be.")
+    progress: dict[str, Any] | None = Field(
+        None, description="The last the solver said: stage, elapsed seconds, incumbent, bound, gap."
+    )
+
+
+class Health(BaseModel):
+    """The server answers."""
+
+    status: Literal["ok"] = "ok"
+    version: str
+    solver: str
+
+
+def create_app(
+    settings: Settings | None = None,
+    *,
+    store: PlanStore | None = None,
+    worker: Worker | None = None,
+) -> FastAPI:
+    """Return the service.
+
+    Args:
+        settings: limits and places; defaults where None.
+        store: where answers are kept; default: as the settings say.
+        worker: what solves and traces; default: child processes.
+    """
+    settings = settings or Settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        answers = open_store(settings.store_path) if store is None else store
+        app.state.jobs = Jobs(settings, answers, working)
+        yield
+        await app.state.jobs.close()
+        answers.close()
+
+    working = ChildWorker(settings) if worker is None else worker
+    app = FastAPI(
+        title="memplan",
+        version=version("memplan"),
+        summary="How can this model train, or run, in this many bytes?",
+        lifespan=lifespan,
+    )
+    app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
+    app.add_exception_handler(ProblemError, handle_problem)
+    app.add_exception_handler(HTTPException, handle_http_exception)
+
+    @app.post(
+        "/v1/plans",
+        operation_id="plan",
+        summary="Ask for a plan",
+        responses=answer_responses(400, 413, 415, 422, 429, 500, 501),
+        openapi_extra=question_body(),
+    )
+    async def ask(request: Request, prefer: Prefer = None) -> Response:
+        """The id of a question is the hash of its content: asking again is safe and free."""
+        jobs: Jobs = request.app.state.jobs
+        question = await _read_question(request, settings, working)
+        name = await jobs.submit(question)
+        return await _result(request, jobs, name, _wait_seconds(prefer, settings))
+
+    @app.get(
+        "/v1/plans/{id}",
+        operation_id="get_plan",
+        summary="Look at an answer",
+        responses=answer_responses(404, 422, 500, 501),
+    )
+    async def look(
+        request: Request,
+        id: Annotated[str, Path(description="From Location or Content-Location.")],
+        prefer: Prefer = None,
+    ) -> Response:
+        """Poll for an answer; with Prefer: wait=N the server waits with you."""
+        return await _result(request, request.app.state.jobs, id, _wait_seconds(prefer, settings))
+
+    @app.get("/healthz", operation_id="health", summary="Is the server alive")
+    async def health() -> Health:
+        return Health(version=version("memplan"), solver=solver_version())
+
+    describe(app)
+    return app
+
+
+async def _result(request: Request, jobs: Jobs, name: str, wait_seconds: float) -> Response:
+    """Return the answer, the state of the job, or why there is neither."""
+    await jobs.wait(name, wait_seconds)
+    location = f"{request.scope.get('root_path', '')}/v1/plans/{name}"
+    # Before the store: a job leaves this table only after its answer is stored.
+    job = jobs.job(name)
+    answer = await jobs.answer(name)
+    if answer is not None:
+        return Response(
+            answer, media_type="application/json", headers={"Content-Location": location}
+        )
+    if job is not None:
+        body = JobStatus(id=name, status=job.status, location=location, progress=job.progress)
+        headers = {"Location": location, "Retry-After": "1"}
+        return JSONResponse(body.model_dump(exclude_none=True), status_code=202, headers=headers)
+    failure = jobs.failure(name)
+    raise failure or ProblemError(
+        404, "unknown-plan", f"no question has the id {name[:80]}; POST it to /v1/plans"
+    )
+
+
+async def _read_question(request: Request, settings: Settings, worker: Worker) -> Question:
+    """Return the question of a body; whatever is wrong with it is a problem of its own."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    try:
+        if media_type == "application/json":
+            question = await _from_json(await request.body())
+        elif media_type == "multipart/form-data":
+            question = await _from_upload(request, settings, worker)
+        else:
+            raise ProblemError(
+                415,
+                "unsupported-media-type",
+                f"the body is {media_type or 'of no type'}; send application/json with graph and "
+                "request, or multipart/form-data with a .pt2 file (convert a .pt with plan trace "
+                "MODEL.pt --input SHAPE:DTYPE -o graph.json)",
+            )
+        must_be_answerable(question, settings)
+    except MemplanError as failure:
+        raise ProblemError(422, "invalid-question", str(failure)) from None
+    return question
+
+
+async def _from_json(body: bytes) -> Question:
+    try:
+        # In a thread: a graph of many megabytes takes a while.
+        return await asyncio.to_thread(Question.model_validate_json, body)
+    except ValidationError as failure:
+        raise problem_of_validation(failure) from None
+    except RecursionError:
+        raise ProblemError(400, "not-json", "the body is nested too deeply") from None
+
+
+async def _from_upload(request: Request, settings: Settings, worker: Worker) -> Question:
+    async with request.form(
+        max_files=1, max_fields=32, max_part_size=settings.max_body_bytes
+    ) as fields:
+        model = fields.get("model")
+        if not isinstance(model, UploadFile):
+            raise ProblemError(422, "invalid-question", "the form has no file field named model")
+        if len({*fields}) < len(fields.multi_items()):
+            raise ProblemError(422, "invalid-question", "a form field stands twice")
+        content = await model.read()
+        others = {name: value for name, value in fields.items() if name != "model"}
+    try:
+        form = UploadForm.model_validate(others)
+    except ValidationError as failure:
+        raise problem_of_validation(failure) from None
+    must_be_traceable(content)
+    graph = OpGraph.from_json(await worker.trace(content, trace_settings(form)), "traced graph")
+    return Question(graph=graph, request=request_of_form(graph, form))
+
+
+def _wait_seconds(prefer: str | None, settings: Settings) -> float:
+    match = _WAIT.search(prefer or "")
+    return min(float(match[1]), settings.max_wait_seconds) if match else 0.0
