@@ -80,6 +80,8 @@ Role = Literal[
 AxisName = Literal["input", "output"]
 LayerKind = Literal["convolution", "linear", "embedding", "normalization", "parameter"]
 
+#: Potentials and norms; capped so that sums and ratios stay finite.
+Worth = Annotated[float, Field(ge=0, le=1e30)]
 Elements = Annotated[tuple[Affine, ...], Field(max_length=MAX_RANK)]
 
 
@@ -234,9 +236,9 @@ class ChannelAxis(Contract):
     name: AxisName
     channels: Annotated[int, Field(ge=1)]
     #: Fisher potential of each channel (TinyTrain eq. 2); empty without samples.
-    potentials: tuple[Annotated[float, Field(ge=0)], ...] = ()
+    potentials: tuple[Worth, ...] = ()
     #: L2 norm of the weight's slice of each channel (MCUNetV3 "magnitude+"); empty if unknown.
-    norms: tuple[Annotated[float, Field(ge=0)], ...] = ()
+    norms: tuple[Worth, ...] = ()
 
 
 class Layer(Contract):
@@ -254,9 +256,9 @@ class Layer(Contract):
     #: Axes along which the weight may be updated in part; empty: whole or not at all.
     axes: tuple[ChannelAxis, ...] = ()
     #: P_l, sum of the output channels' Fisher potentials (TinyTrain eq. 2); null without samples.
-    fisher: Annotated[float, Field(ge=0)] | None = None
+    fisher: Worth | None = None
     #: Fisher potential of the bias alone; null without samples or bias.
-    bias_fisher: Annotated[float, Field(ge=0)] | None = None
+    bias_fisher: Worth | None = None
 
 
 class Loss(Contract):

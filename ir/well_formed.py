@@ -59,6 +59,8 @@ def _tensor_faults(tensor: Tensor, samples: tuple[int, ...]) -> Iterator[str]:
     if len(tensor.shape) != len(tensor.strides):
         yield f"tensor {tensor.id}: {len(tensor.shape)} dimensions but {len(tensor.strides)} strides"
         return
+    if tensor.size_bytes.per_sample < 0:
+        yield f"tensor {tensor.id}: its bytes shrink as the batch grows"
     for count in samples:
         size_bytes = tensor.size_bytes.at(count)
         if not 0 <= size_bytes <= MAX_BYTES:
@@ -159,6 +161,8 @@ def _alternative_faults(
         ("moved_bytes", alternative.moved_bytes),
         ("workspace_bytes", alternative.workspace_bytes),
     ):
+        if amount.per_sample < 0:
+            yield f"{place}: {name} shrinks as the batch grows"
         for count in samples:
             if not 0 <= amount.at(count) <= MAX_BYTES:
                 yield f"{place}: {name} is {amount.at(count)} at a batch of {count}"

@@ -1,4 +1,4 @@
-"""(OpGraph, PlanRequest) -> Plan: the joint model and the search around it.  Never imports torch."""
+"""(OpGraph, PlanRequest) -> Answer: the joint model and the search around it, without torch."""
 
 from memplan.solver._solve import solve, solver_version
 from memplan.solver.progress import Progress

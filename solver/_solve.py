@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from importlib.metadata import version
+from typing import Literal
 
 from memplan.ir.answer import Answer
 from memplan.ir.baseline import baseline_bytes
@@ -13,6 +14,7 @@ from memplan.ir.graph import OpGraph
 from memplan.ir.plan import Certificate, Plan
 from memplan.ir.request import PlanRequest
 from memplan.solver.assemble import assemble
+from memplan.solver.cp import never
 from memplan.solver.explain import explain
 from memplan.solver.levels import certify_levels
 from memplan.solver.progress import Progress
@@ -33,24 +35,27 @@ def solve(
     *,
     techniques: Techniques | None = None,
     progress: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] = never,
 ) -> Answer:
     """Plan ``graph`` within ``request``; every plan in the answer has passed ``ir.check``.
 
     Args:
         techniques: what the search may use; default: everything.
         progress: called from this thread, at most five times a second.
+        stop: polled; once it returns true the best plan so far is returned.
 
     Raises:
         RequestError: the request contradicts the graph.
         PlanRejectedError: the search produced a plan that is wrong (a defect of memplan).
     """
     began = time.monotonic()
-    outcome = search(graph, request, techniques or Techniques(), progress)
+    outcome = search(graph, request, techniques or Techniques(), progress, stop)
     plan = None if outcome.best is None else _checked_plan(graph, request, outcome)
+    status: Literal["optimal", "feasible", "infeasible", "undecided"]
     if plan is not None:
         status = plan.certificate.status
     else:
-        status = "infeasible" if outcome.infeasible else "undecided"  # type: ignore[assignment]
+        status = "infeasible" if outcome.infeasible else "undecided"
     return Answer(
         status=status,
         plan=plan,
@@ -68,9 +73,7 @@ def _checked_plan(graph: OpGraph, request: PlanRequest, outcome: Outcome) -> Pla
     best = outcome.best
     assert best is not None
     choice = any(len(c.options) > 1 for side in outcome.sides for c in side.instance.choices)
-    levels, status = certify_levels(
-        best.worth, outcome.proof, outcome.lower_bound.bytes, choice
-    )
+    levels, status = certify_levels(best.worth, outcome.proof, outcome.lower_bound.bytes, choice)
     certificate = Certificate(
         status=status,
         levels=levels,

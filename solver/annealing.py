@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable
 
+from memplan.solver.cp import never
 from memplan.solver.schedule import Schedule, Table, live_profile
 from memplan.solver.ways import without_unread
 
@@ -27,6 +28,7 @@ def anneal(
     deadline: float,
     seed: int,
     on_better: Callable[[Steps, int], None],
+    stop: Callable[[], bool] = never,
 ) -> tuple[Steps, int]:
     """Improve a schedule until ``deadline`` (``time.monotonic``).
 
@@ -38,7 +40,7 @@ def anneal(
         The schedule of least overflow, then least time, and its overflow in byte-steps.
     """
     run = _Annealing(table, limit_bytes, seed)
-    return run.run(list(start), deadline, on_better)
+    return run.run(list(start), deadline, on_better, stop)
 
 
 class _Annealing:
@@ -59,7 +61,11 @@ class _Annealing:
         return overflow, sum(times[work][way] for work, way in schedule)
 
     def run(
-        self, current: Steps, deadline: float, on_better: Callable[[Steps, int], None]
+        self,
+        current: Steps,
+        deadline: float,
+        on_better: Callable[[Steps, int], None],
+        stop: Callable[[], bool],
     ) -> tuple[Steps, int]:
         measured = self._measure(current)
         if measured is None:
@@ -70,7 +76,7 @@ class _Annealing:
         price = spent / max(1, self.limit * len(current)) * 20
         temperature = spent * 0.003
         rounds = 0
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and not stop():
             rounds += 1
             if rounds % 400 == 0:
                 temperature *= 0.9
@@ -160,4 +166,4 @@ class _Annealing:
             return None
         moved = schedule[step]
         rest = schedule[:step] + schedule[step + 1 :]
-        return rest[:target] + [moved] + rest[target:]
+        return [*rest[:target], moved, *rest[target:]]

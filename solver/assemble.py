@@ -13,10 +13,10 @@ from memplan.ir.plan import (
     Peak,
     PeakTensor,
     Plan,
+    Scope,
     Step,
     Totals,
 )
-from memplan.ir.plan import Scope
 from memplan.ir.sizes import frozen_bytes
 from memplan.solver.solution import Solution, layout, plain_costs
 
@@ -78,9 +78,30 @@ class _Assembly:
         sizes = {s.tensor: s.size_bytes[0] for s in self.solution.instance.stores}
         return all(sizes.get(name, 0) > 0 for name in operation.mutates)
 
-    def _add(self, **fields: object) -> int:
+    def _add(
+        self,
+        tensor: str | None,
+        offset: int,
+        size_bytes: int,
+        start_step: int,
+        end_step: int,
+        scope: Scope,
+        computation: int = 0,
+    ) -> int:
         number = len(self.buffers)
-        self.buffers.append(Buffer(id=number, region=self.region, **fields))  # type: ignore[arg-type]
+        self.buffers.append(
+            Buffer(
+                id=number,
+                tensor=tensor,
+                computation=computation,
+                region=self.region,
+                offset=offset,
+                size_bytes=size_bytes,
+                start_step=start_step,
+                end_step=end_step,
+                scope=scope,
+            )
+        )
         return number
 
     def _stores(self) -> None:
@@ -144,12 +165,12 @@ class _Assembly:
             operation = instance.graph.operation[work.operation]
             reads: list[int | None] = []
             for operand in operation.alternatives[way.alternative].reads:
-                item = item_of.get(operand.tensor)
-                if item is None:
+                read = item_of.get(operand.tensor)
+                if read is None:
                     reads.append(self.store_buffer.get(operand.tensor))
                 else:
-                    block_index, made = lifetimes.served[step][item]
-                    reads.append(member_buffer[block_index, item, made])
+                    block_index, made = lifetimes.served[step][read]
+                    reads.append(member_buffer[block_index, read, made])
             scratch = lifetimes.workspace[step]
             steps.append(
                 Step(
@@ -224,8 +245,7 @@ class _Assembly:
             frozen_bytes=frozen_bytes(graph, instance.samples, instance.mask()),
             macs=outside_macs
             + instance.trips * sum(table.macs[work][way] for work, way in solution.schedule),
-            plain_macs=outside_macs
-            + instance.trips * table.plain_macs,
+            plain_macs=outside_macs + instance.trips * table.plain_macs,
             time_ns=solution.worth.time_ns,
             importance=-solution.worth.minus_importance,
             importance_total=total_units(graph, request),

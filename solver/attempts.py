@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from memplan.ir.request import LayerUpdate, PlanRequest
 from memplan.solver.bounds import ByteBound
+from memplan.solver.cp import never
 from memplan.solver.heuristics import Found, find_schedules, smallest_peak
 from memplan.solver.instance import Instance, fix_mask
 from memplan.solver.levels import Proof
@@ -43,6 +44,7 @@ class Pursuit:
     techniques: Techniques
     reporter: Reporter
     deadline: float
+    stop: Callable[[], bool] = never
     sides: list[Side] = field(default_factory=list)
     #: The best solution that fits.
     best: Solution | None = None
@@ -52,7 +54,7 @@ class Pursuit:
     @property
     def left(self) -> float:
         """Seconds until the time limit."""
-        return self.deadline - time.monotonic()
+        return 0.0 if self.stop() else self.deadline - time.monotonic()
 
     def offer(self, solution: Solution) -> bool:
         """Take a solution into account; True if it is a new best."""
@@ -80,9 +82,8 @@ class Pursuit:
 def fits(solution: Solution) -> bool:
     """Tell whether a solution keeps the budget and the compute limit."""
     instance = solution.instance
-    return (
-        solution.worth.arena_bytes <= instance.limit_bytes
-        and within_compute(solution.table, solution.schedule)
+    return solution.worth.arena_bytes <= instance.limit_bytes and within_compute(
+        solution.table, solution.schedule
     )
 
 
@@ -120,7 +121,7 @@ def try_mask(pursuit: Pursuit, side: Side, mask: Mask, seconds: float) -> bool:
     limit = instance.room_bytes
     for attempt in range(4):
         left = until - time.monotonic()
-        if attempt and left <= 0:
+        if attempt and (left <= 0 or pursuit.stop()):
             break
         found = find_schedules(
             table,
@@ -129,6 +130,7 @@ def try_mask(pursuit: Pursuit, side: Side, mask: Mask, seconds: float) -> bool:
             pursuit.request.seed + attempt,
             pursuit.techniques,
             lambda steps: within_compute(table, steps),
+            pursuit.stop,
         )
         overshoot = _pack_found(pursuit, table, found, max(0.05, 0.3 * left))
         if overshoot == 0:
@@ -151,7 +153,7 @@ def _pack_found(pursuit: Pursuit, table: Table, found: Found, seconds: float) ->
     for number, (_, schedule) in enumerate(found.fitting):
         share = max(0.05, (until - time.monotonic()) / (len(found.fitting) - number))
         solution = place(
-            table, schedule, instance.room_bytes, share, request.seed, request.workers
+            table, schedule, instance.room_bytes, share, request.seed, request.workers, pursuit.stop
         )
         pursuit.offer(solution)
         if fits(solution):
@@ -173,8 +175,9 @@ def shrink(pursuit: Pursuit, side: Side, mask: Mask, seconds: float) -> None:
         0.7 * seconds,
         pursuit.request.seed,
         lambda steps: within_compute(table, steps),
+        pursuit.stop,
     )
     if found.least:
         pursuit.offer(
-            place(table, found.least, None, 0.3 * seconds, pursuit.request.seed)
+            place(table, found.least, None, 0.3 * seconds, pursuit.request.seed, stop=pursuit.stop)
         )

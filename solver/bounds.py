@@ -107,16 +107,14 @@ class _Bounds:
         """Return the highest bound over all operations that must run."""
         instance = self.instance
         base = self._stores()
-        if instance.request.device is not None and instance.request.device.weights == "ram":
-            if instance.fixed:
-                base += frozen_bytes(instance.graph, instance.samples, instance.mask())
-        outside = max(
-            (min(sizes) for _, sizes in instance.outside_workspace_bytes), default=0
-        )
+        device = instance.request.device
+        if device is not None and device.weights == "ram" and instance.fixed:
+            base += frozen_bytes(instance.graph, instance.samples, instance.mask())
+        outside = max((min(sizes) for _, sizes in instance.outside_workspace_bytes), default=0)
         found: tuple[int, int, frozenset[int]] = (outside, -1, frozenset())
         forced = self._forced()
         candidates = []
-        for index, work in enumerate(instance.works):
+        for index in range(len(instance.works)):
             if self.must[index]:
                 value, live = self._working_set(index, forced[index])
                 candidates.append((value, index, live))

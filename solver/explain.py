@@ -7,6 +7,7 @@ from memplan.ir.graph import OpGraph
 from memplan.ir.request import PlanRequest
 from memplan.solver.bounds import lower_bound
 from memplan.solver.instance import build_instance
+from memplan.solver.micro_batches import allowed_micro_batches
 from memplan.solver.search import Outcome
 
 __all__ = ["explain"]
@@ -36,13 +37,15 @@ def _remedies(graph: OpGraph, request: PlanRequest, outcome: Outcome) -> list[Re
     remedies = []
     if outcome.smallest is not None:
         found = outcome.smallest.worth.arena_bytes
-        remedies.append(
-            Remedy(action=f"a budget of {found} B", bytes_after=found, proven=True)
-        )
+        remedies.append(Remedy(action=f"a budget of {found} B", bytes_after=found, proven=True))
     for action, changes in _changes(graph, request):
         changed = request.model_copy(update=changes)
-        samples = 1 if graph.batch_symbolic and not graph.batch_coupled_by else changed.batch
-        bytes_after = lower_bound(build_instance(graph, changed, samples), 0.3).bytes
+        micro_batches = allowed_micro_batches(graph, changed)
+        seconds = 0.3 / len(micro_batches)
+        bytes_after = min(
+            lower_bound(build_instance(graph, changed, samples), seconds).bytes
+            for samples in micro_batches
+        )
         if bytes_after < outcome.lower_bound.bytes:
             remedies.append(Remedy(action=action, bytes_after=bytes_after, proven=False))
     return remedies
@@ -53,11 +56,11 @@ def _changes(graph: OpGraph, request: PlanRequest) -> list[tuple[str, dict[str, 
     if graph.mode == "train" and request.update == "full":
         changes.append(("update only what matters (--update auto)", {"update": "auto"}))
     if graph.mode == "train" and request.update in ("full", "auto"):
-        changes.append(("update the last layer alone (--update last-layer)", {"update": "last-layer"}))
-    if graph.batch_symbolic and request.batch > 1:
         changes.append(
-            ("a batch of one sample (--batch 1)", {"batch": 1, "micro_batch": "auto"})
+            ("update the last layer alone (--update last-layer)", {"update": "last-layer"})
         )
+    if graph.batch_symbolic and request.batch > 1:
+        changes.append(("a batch of one sample (--batch 1)", {"batch": 1, "micro_batch": "auto"}))
     if not request.stream_inputs and request.batch > 1:
         changes.append(
             ("loading samples as they are needed (--stream-inputs)", {"stream_inputs": True})

@@ -80,9 +80,10 @@ class _Run:
             self.uses.setdefault(item, []).append(len(order))
         works = table.instance.works
         self.most = table.most_computations
+        # Evicting a tensor without bytes frees nothing.
         self.evictable = [
-            item in table.producer and works[table.producer[item]].recomputable
-            for item in range(len(table.size))
+            size > 0 and item in table.producer and works[table.producer[item]].recomputable
+            for item, size in enumerate(table.size)
         ]
         self.noise: dict[int, float] = {}
         self.present = {item for item in table.given if item in self.uses}
@@ -165,7 +166,11 @@ class _Run:
         fresh = [item for item in table.writes[work] if item not in self.present]
         extra = sum(table.size[item] for item in fresh) + table.workspace[work][way]
         for read, written in table.pairs[work][way]:
-            if written in fresh and read not in table.kept and self._dies_now(read, pinned, work, way):
+            if (
+                written in fresh
+                and read not in table.kept
+                and self._dies_now(read, pinned, work, way)
+            ):
                 extra -= table.size[read]
                 break
         while self.live + extra > self.limit:
@@ -209,7 +214,7 @@ class _Run:
         return best
 
     def _recompute_time(self, item: int, memo: dict[int, int], depth: int) -> int:
-        """Return the time to bring an item back from what is present, shared parts counted twice."""
+        """Return the time to bring an item back from what is present."""
         if item in memo:
             return memo[item]
         work = self.table.producer.get(item)

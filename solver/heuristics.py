@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from memplan.solver.annealing import anneal
+from memplan.solver.cp import never
 from memplan.solver.greedy import Exponents, evict_and_recompute, random_exponents
 from memplan.solver.schedule import Table, live_peak
 from memplan.solver.techniques import Techniques
@@ -49,6 +50,7 @@ def find_schedules(
     seed: int,
     techniques: Techniques,
     allowed: Callable[[Steps], bool] = lambda _: True,
+    stop: Callable[[], bool] = never,
 ) -> Found:
     """Return schedules whose live bytes stay within ``limit_bytes``, the fastest first.
 
@@ -68,7 +70,7 @@ def find_schedules(
                 found.add(table, order, peak, limit_bytes)
     plain_fits = bool(found.fitting)
     if techniques.greedy and not plain_fits:
-        _greedy_starts(table, limit_bytes, orders, found, chance, deadline, allowed)
+        _greedy_starts(table, limit_bytes, orders, found, chance, deadline, allowed, stop)
     if techniques.annealing and found.least and time.monotonic() < deadline and not plain_fits:
         begin = list(found.fitting[0][1] if found.fitting else found.least)
 
@@ -78,7 +80,7 @@ def find_schedules(
             if peak is not None and allowed(steps):
                 found.add(table, steps, peak, limit_bytes)
 
-        best, _ = anneal(table, begin, limit_bytes, deadline, seed, keep)
+        best, _ = anneal(table, begin, limit_bytes, deadline, seed, keep, stop)
         peak = live_peak(table, best)
         if peak is not None and allowed(tuple(best)):
             found.add(table, tuple(best), peak, limit_bytes)
@@ -93,17 +95,16 @@ def _greedy_starts(
     chance: random.Random,
     deadline: float,
     allowed: Callable[[Steps], bool],
+    stop: Callable[[], bool],
 ) -> None:
     began = time.monotonic()
     until = began + (deadline - began) * 0.6
     number = 0
-    while orders and (number < 2 * len(orders) or time.monotonic() < until):
+    while orders and (number < 2 * len(orders) or (time.monotonic() < until and not stop())):
         exponents = Exponents() if number < len(orders) else random_exponents(chance)
         # The greedy's own count errs a little on either side: aim lower now and then.
         aim = limit_bytes if number < len(orders) else int(limit_bytes * chance.uniform(0.9, 1.02))
-        schedule = evict_and_recompute(
-            table, orders[number % len(orders)], aim, exponents, chance
-        )
+        schedule = evict_and_recompute(table, orders[number % len(orders)], aim, exponents, chance)
         number += 1
         if schedule is None:
             continue
@@ -119,6 +120,7 @@ def smallest_peak(
     seconds: float,
     seed: int,
     allowed: Callable[[Steps], bool] = lambda _: True,
+    stop: Callable[[], bool] = never,
 ) -> Found:
     """Look for the schedule of least peak: greedy starts at falling limits."""
     deadline = time.monotonic() + seconds
@@ -129,7 +131,7 @@ def smallest_peak(
         peak = live_peak(table, order)
         if peak is not None:
             found.add(table, order, peak, 0)
-    while found.least_peak is not None and time.monotonic() < deadline:
+    while found.least_peak is not None and time.monotonic() < deadline and not stop():
         if found.least_peak <= lower_bytes:
             break
         aim = int(lower_bytes + (found.least_peak - lower_bytes) * chance.uniform(0.0, 1.0))

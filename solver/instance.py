@@ -14,7 +14,7 @@ from math import lcm
 
 from memplan.ir.baseline import forward_macs
 from memplan.ir.device import Region
-from memplan.ir.graph import Alternative, OpGraph, Operation
+from memplan.ir.graph import Alternative, Operation, OpGraph
 from memplan.ir.importance import importance_units
 from memplan.ir.options import update_options
 from memplan.ir.request import LayerUpdate, PlanRequest
@@ -166,9 +166,7 @@ class Instance:
         """Highest end of any buffer: the budget, or what the region has."""
         if self.region is None:
             return self.request.budget_bytes
-        return min(
-            self.request.budget_bytes, self.region.size_bytes - self.region.reserved_bytes
-        )
+        return min(self.request.budget_bytes, self.region.size_bytes - self.region.reserved_bytes)
 
     @cached_property
     def store_bytes(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from memplan.ir.plan import Level, Status
 from memplan.solver.solution import Worth
@@ -40,9 +41,7 @@ def certify_levels(
     if choice:
         levels.append(_level("importance", "maximize", importance, proof.importance))
     settled = all(level.gap == 0 for level in levels)
-    levels.append(
-        _level("time_ns", "minimize", found.time_ns, proof.time_ns if settled else None)
-    )
+    levels.append(_level("time_ns", "minimize", found.time_ns, proof.time_ns if settled else None))
     settled = settled and levels[-1].gap == 0
     levels.append(
         _level(
@@ -56,6 +55,11 @@ def certify_levels(
     return tuple(levels), status
 
 
-def _level(name, sense, value: int, bound: int | None) -> Level:  # type: ignore[no-untyped-def]
+def _level(
+    name: Literal["importance", "time_ns", "arena_bytes"],
+    sense: Literal["maximize", "minimize"],
+    value: int,
+    bound: int | None,
+) -> Level:
     gap = None if bound is None else abs(value - bound) / max(1, abs(value))
     return Level(name=name, sense=sense, value=value, bound=bound, gap=gap)

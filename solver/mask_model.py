@@ -6,9 +6,12 @@ without, and the heuristics find out which of the masks do.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ortools.sat.python import cp_model
 
 from memplan.ir.request import LayerUpdate
+from memplan.solver.cp import never, solve_model
 from memplan.solver.instance import Instance, build_instance
 from memplan.solver.joint.build import build_joint_model
 
@@ -17,7 +20,9 @@ __all__ = ["masks_by_model"]
 _INFLATIONS = (1.0, 1.15, 1.4, 1.8)
 
 
-def masks_by_model(instance: Instance, seconds: float, seed: int) -> list[dict[str, LayerUpdate]]:
+def masks_by_model(
+    instance: Instance, seconds: float, seed: int, stop: Callable[[], bool] = never
+) -> list[dict[str, LayerUpdate]]:
     """Return masks of most importance at the budget, and at some multiples of it."""
     masks = []
     for inflation in _INFLATIONS:
@@ -34,11 +39,10 @@ def masks_by_model(instance: Instance, seconds: float, seed: int) -> list[dict[s
         if isinstance(joint.importance, int):
             return []
         joint.model.maximize(joint.importance)
-        solver = cp_model.CpSolver()
-        solver.parameters.max_time_in_seconds = seconds / len(_INFLATIONS)
-        solver.parameters.random_seed = seed
-        solver.parameters.num_workers = instance.request.workers
-        if solver.solve(joint.model) not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+        solver, status = solve_model(
+            joint.model, seconds / len(_INFLATIONS), seed, instance.request.workers, stop
+        )
+        if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
             continue
         mask = {
             choice.layer: option

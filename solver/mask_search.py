@@ -25,12 +25,12 @@ def search_masks(pursuit: Pursuit, side: Side, seconds: float) -> None:
     gain = _gains(side.instance)
     masks = density_ladder(side.instance)
     if pursuit.techniques.mask_model:
-        masks += masks_by_model(side.instance, 0.35 * seconds, pursuit.request.seed)
+        masks += masks_by_model(side.instance, 0.35 * seconds, pursuit.request.seed, pursuit.stop)
     unique = [mask for i, mask in enumerate(masks) if mask and mask not in masks[:i]]
     unique.sort(key=lambda mask: -_importance(mask, gain))
     slice_seconds = max(0.05, 0.4 * (until - time.monotonic()) / max(1, len(unique)))
     for mask in unique:
-        if time.monotonic() > until and pursuit.best is not None:
+        if pursuit.stop() or (time.monotonic() > until and pursuit.best is not None):
             return
         if cannot_improve(pursuit, side, mask) or _too_large(pursuit, side, mask):
             continue
@@ -50,21 +50,21 @@ def _improve(
 ) -> None:
     """Raise one layer's option after the other while a plan is found, the largest gain first."""
     tried: set[tuple[str, LayerUpdate]] = set()
-    while time.monotonic() < until:
+    while time.monotonic() < until and not pursuit.stop():
         best = pursuit.best
         if best is None or best.instance.samples != side.samples:
             return
         mask = best.instance.mask()
         raises = sorted(
             (
-                (gain[layer, option] - gain.get((layer, mask[layer]), 0) if layer in mask else gain[layer, option], layer, number, option)
-                for number, (layer, option) in enumerate(gain)
+                (units - _gain_of(mask, layer, gain), layer, number, option)
+                for number, ((layer, option), units) in enumerate(gain.items())
                 if (layer, option) not in tried and mask.get(layer) != option
             ),
             key=lambda entry: (-entry[0], entry[1], entry[2]),
         )
         for more, layer, _, option in raises:
-            if more <= 0 or time.monotonic() > until:
+            if more <= 0 or time.monotonic() > until or pursuit.stop():
                 return
             tried.add((layer, option))
             trial = {**mask, layer: option}
@@ -86,6 +86,10 @@ def _gains(instance: Instance) -> dict[tuple[str, LayerUpdate], int]:
     }
 
 
+def _gain_of(mask: Mask, layer: str, gain: dict[tuple[str, LayerUpdate], int]) -> int:
+    return gain.get((layer, mask[layer]), 0) if layer in mask else 0
+
+
 def _importance(mask: Mask, gain: dict[tuple[str, LayerUpdate], int]) -> int:
     return sum(gain[layer, option] for layer, option in mask.items())
 
@@ -96,8 +100,8 @@ def density_ladder(instance: Instance, rungs: int = 12) -> list[Mask]:
     for store in instance.stores:
         if store.choice >= 0 and len(store.size_bytes) > 1:
             sums = stores.setdefault(store.choice, [0] * len(store.size_bytes))
-            for option, size in enumerate(store.size_bytes):
-                sums[option] += size
+            for o, size in enumerate(store.size_bytes):
+                sums[o] += size
     steps = []
     for index, choice in enumerate(instance.choices):
         for o, (option, units) in enumerate(zip(choice.options, choice.units, strict=True)):
@@ -108,16 +112,16 @@ def density_ladder(instance: Instance, rungs: int = 12) -> list[Mask]:
     chosen: dict[int, int] = {}
     ladder: list[Mask] = []
     every = max(1, len(steps) // rungs)
-    for number, (_, index, o) in enumerate(steps):
-        units = instance.choices[index].units
-        if index not in chosen or units[o] >= units[chosen[index]]:
-            chosen[index] = o
+    for number, (_, index, rung) in enumerate(steps):
+        worth = instance.choices[index].units
+        if index not in chosen or worth[rung] >= worth[chosen[index]]:
+            chosen[index] = rung
         if number % every == 0 or number == len(steps) - 1:
             ladder.append(
                 {
-                    instance.choices[i].layer: option
+                    instance.choices[i].layer: update
                     for i, best in chosen.items()
-                    if (option := instance.choices[i].options[best]) is not None
+                    if (update := instance.choices[i].options[best]) is not None
                 }
             )
     return ladder

@@ -88,7 +88,8 @@ class Table:
             time_ns=tuple(tuple(way.time_ns[0] or 0 for way in work.ways) for work in works),
             macs=tuple(tuple(way.macs[0] for way in work.ways) for work in works),
             stores=tuple(
-                tuple(frozenset(mutable.intersection(way.stores)) for way in work.ways) for work in works
+                tuple(frozenset(mutable.intersection(way.stores)) for way in work.ways)
+                for work in works
             ),
             mutates=tuple(frozenset(work.mutates) for work in works),
             allowed=tuple(

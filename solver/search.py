@@ -14,6 +14,7 @@ from memplan.ir.graph import OpGraph
 from memplan.ir.request import PlanRequest
 from memplan.solver.attempts import Pursuit, Side, cannot_improve, shrink, try_mask
 from memplan.solver.bounds import ByteBound, lower_bound
+from memplan.solver.cp import never
 from memplan.solver.instance import build_instance, fix_mask
 from memplan.solver.joint import build_joint_model, default_computations
 from memplan.solver.joint.lexicographic import solve_levels
@@ -52,6 +53,7 @@ def search(
     request: PlanRequest,
     techniques: Techniques,
     progress: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] = never,
 ) -> Outcome:
     """Look for the best plan that fits within the request's time limit.
 
@@ -59,7 +61,7 @@ def search(
         RequestError: the request contradicts the graph.
     """
     deadline = time.monotonic() + request.time_limit_seconds
-    pursuit = Pursuit(request, techniques, Reporter(progress), deadline)
+    pursuit = Pursuit(request, techniques, Reporter(progress), deadline, stop)
     pursuit.tell("bounds")
     for samples in allowed_micro_batches(graph, request):
         instance = build_instance(graph, request, samples)
@@ -130,6 +132,7 @@ def _solve_whole(pursuit: Pursuit, sides: list[Side]) -> None:
             hint=best if best and best.instance.samples == side.samples else None,
             seed=pursuit.request.seed,
             workers=pursuit.request.workers,
+            stop=pursuit.stop,
             on_solution=pursuit.offer,
         )
         side.proof, side.infeasible = result.proof, result.infeasible
@@ -161,6 +164,7 @@ def _improve_by_model(pursuit: Pursuit) -> None:
         seed=pursuit.request.seed,
         workers=pursuit.request.workers,
         lns_only=True,
+        stop=pursuit.stop,
         on_solution=pursuit.offer,
     )
 
@@ -189,9 +193,7 @@ def _joined_proof(pursuit: Pursuit, sides: list[Side]) -> Proof:
         restrictions=[f"at most {pursuit.request.computations} computations of one operation"],
     )
     reach = [
-        p
-        for p in solved
-        if p.importance is None or p.importance >= -best.worth.minus_importance
+        p for p in solved if p.importance is None or p.importance >= -best.worth.minus_importance
     ]
     joint.time_ns = _limit([p.time_ns for p in reach], min)
     as_fast = [p for p in reach if p.time_ns is not None and p.time_ns <= best.worth.time_ns]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from memplan.solver.cp import never
 from memplan.solver.instance import Instance
 from memplan.solver.packing import Rectangle, pack
 from memplan.solver.schedule import Lifetimes, Schedule, Table, derive
@@ -89,12 +91,18 @@ def layout(lifetimes: Lifetimes, offsets: tuple[int, ...], instance: Instance) -
 
 
 def place(
-    table: Table, schedule: Schedule, limit: int | None, seconds: float, seed: int = 0, workers: int = 1
+    table: Table,
+    schedule: Schedule,
+    limit: int | None,
+    seconds: float,
+    seed: int = 0,
+    workers: int = 1,
+    stop: Callable[[], bool] = never,
 ) -> Solution:
     """Derive lifetimes, find addresses, and return the solution (which may exceed ``limit``)."""
     lifetimes = derive(table, schedule)
     rectangles = [Rectangle(b.start, b.end, b.size) for b in lifetimes.blocks]
-    packing = pack(rectangles, limit, seconds=seconds, seed=seed, workers=workers)
+    packing = pack(rectangles, limit, seconds=seconds, seed=seed, workers=workers, stop=stop)
     total = layout(lifetimes, packing.offsets, table.instance).arena_bytes
     return Solution(
         table, tuple(schedule), lifetimes, packing.offsets, worth(table, schedule, total)

@@ -46,7 +46,9 @@ def fastest_ways(table: Table) -> dict[int, int]:
     ways = {}
     for index, allowed in enumerate(table.allowed):
         if allowed:
-            ways[index] = min(allowed, key=lambda w: (_time_with_own_producers(table, readers, index, w), w))  # noqa: B023, E501
+            _, ways[index] = min(
+                (_time_with_own_producers(table, readers, index, way), way) for way in allowed
+            )
     return ways
 
 
@@ -95,9 +97,7 @@ def _reader_counts(table: Table) -> dict[int, int]:
     return {item: len(who) for item, who in readers.items()}
 
 
-def _time_with_own_producers(
-    table: Table, readers: Mapping[int, int], work: int, way: int
-) -> int:
+def _time_with_own_producers(table: Table, readers: Mapping[int, int], work: int, way: int) -> int:
     time = table.time_ns[work][way]
     for item in table.reads[work][way]:
         producer = table.producer.get(item)

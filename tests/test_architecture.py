@@ -29,7 +29,7 @@ ONLY_IR = frozenset({"ir"})
 
 #: Packages that a room may import; what is not listed here may be imported by any room.
 LIMITED = {
-    "torch": {"tracing", "clients.executors", "clients.pipeline", "clients.facade"},
+    "torch": {"tracing", "clients.executors", "clients.pipeline", "clients.facade", "clients.cli"},
     "safetensors": {"tracing", "clients.executors"},
     "ortools": {"solver", "clients.pipeline"},
     "highspy": {"solver"},

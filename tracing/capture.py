@@ -122,13 +122,14 @@ def capture(
             interpreter.origin = "loss"
             target = given[-1] if loss.target_input is None else given[loss.target_input]
             value = loss_value(settings, flat[loss.output], target)
+            result = value.detach()
             interpreter.mark()
             interpreter.begin_backward()
             gradients = torch.autograd.grad(
                 value, [interpreter.attributes[name] for name in wanted], allow_unused=True
             )
             interpreter.mark()
-            return [value.detach()], list(gradients), [interpreter.attributes[n] for n in buffers]
+            return [result], list(gradients), [interpreter.attributes[n] for n in buffers]
 
         with explained(forward.model.name, interpreter):
             traced = make_fx(step)(*attributes.values(), *inputs)

@@ -27,7 +27,8 @@ from memplan.tracing.draft import (
     NotAffineError,
     Recipe,
     View,
-    sizes_at,
+    contiguous_strides,
+    elements,
 )
 from memplan.tracing.lower_values import DROPPED, Lines, dtype_name
 
@@ -318,7 +319,7 @@ class _Lowering:
             self.draft.tensors[name].role = "state"
             views.append(self.draft.tensors[name].whole())
         channels = x.shape[1].fixed
-        count = self.draft.affine(lambda m: _numel(sizes_at(x.shape, m)) // channels)
+        count = self.draft.affine(lambda m: elements(x.shape, m) // channels)
         mean, rstd = (self.draft.tensors[name].whole() for name in operation.writes[1:])
         self.draft.operations.append(
             DraftOperation(
@@ -357,10 +358,7 @@ class _Lowering:
             assert node is not None
             view: View = self.values[node]
             tensor = self.draft.tensors[view.tensor]
-            whole = view.offset == Affine(0) and all(
-                _numel(sizes_at(view.shape, m)) == _numel(sizes_at(tensor.shape, m))
-                for m in self.draft.samples
-            )
+            whole = self._covers(tensor.whole(), view)
             if not whole or view.tensor not in written or view.tensor in self.draft.outputs:
                 copy = self.draft.new_tensor(
                     f"output_{index}", "activation", tensor.dtype, view.shape
@@ -377,6 +375,15 @@ class _Lowering:
                 view = copy.whole()
             self.draft.outputs.append(view.tensor)
 
+    def _covers(self, whole: View, view: View) -> bool:
+        """Whether a view reads all bytes of a tensor in their order."""
+        return (
+            view.offset == Affine(0)
+            and whole.strides == contiguous_strides(self.draft, whole.shape)
+            and view.strides == contiguous_strides(self.draft, view.shape)
+            and all(elements(whole.shape, m) == elements(view.shape, m) for m in self.draft.samples)
+        )
+
 
 def _draws(node: fx.Node) -> bool:
     """Tell whether a call tagged as random draws numbers: attention without dropout does not."""
@@ -392,13 +399,6 @@ def _our_name(target: str) -> str:
 
 def _fixed(sizes: Sequence[int]) -> tuple[Affine, ...]:
     return tuple(Affine(size) for size in sizes)
-
-
-def _numel(sizes: Sequence[int]) -> int:
-    total = 1
-    for size in sizes:
-        total *= size
-    return total
 
 
 def _is_dense(tensor: torch.Tensor) -> bool:

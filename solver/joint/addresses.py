@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ortools.sat.python import cp_model
+
 from memplan.solver.joint.variables import JointModel, Literal
 
 __all__ = ["add_addresses"]
@@ -37,7 +39,9 @@ def add_addresses(joint: JointModel) -> None:
         ).only_enforce_if(shares)
 
 
-def _band(joint: JointModel, offset: Literal, size: Literal | int, present: Literal, name: str):  # type: ignore[no-untyped-def]
+def _band(
+    joint: JointModel, offset: Literal, size: Literal | int, present: Literal, name: str
+) -> cp_model.IntervalVar:
     model = joint.model
     if isinstance(size, int):
         return model.new_optional_fixed_size_interval_var(offset, size, present, f"band_{name}")

@@ -33,7 +33,9 @@ def extract_schedule(
     schedule, computations = [], []
     for _, (v, c) in running:
         (w,) = (
-            w for w in range(len(instance.works[v].ways)) if values.boolean_value(joint.way[v, c, w])
+            w
+            for w in range(len(instance.works[v].ways))
+            if values.boolean_value(joint.way[v, c, w])
         )
         name = instance.works[v].ways[w].name
         names = [way.name for way in fixed.works[v].ways]
@@ -92,17 +94,11 @@ def extract(joint: JointModel, values: Values) -> Solution:
             names = [w.name for w in joint.instance.works[v].ways]
             exact = instance.works[v].ways[way].workspace_bytes[0]
             blocks.append(Block(step, step + 1, scratch, exact, []))
-            offsets.append(
-                alignment * values.value(joint.scratch_offset[v, c, names.index(name)])
-            )
+            offsets.append(alignment * values.value(joint.scratch_offset[v, c, names.index(name)]))
     lifetimes = Lifetimes(
         blocks=tuple(blocks),
-        served=tuple(
-            {t: (block_of[t, d], d) for t, d in serving.items()} for serving in served_by
-        ),
-        written=tuple(
-            tuple(block_of[t, c] for t in table.writes[v]) for v, c in computations
-        ),
+        served=tuple({t: (block_of[t, d], d) for t, d in serving.items()} for serving in served_by),
+        written=tuple(tuple(block_of[t, c] for t in table.writes[v]) for v, c in computations),
         workspace=tuple(workspace),
         live=_live(blocks, len(schedule)),
     )

@@ -20,7 +20,7 @@ def add_hints(joint: JointModel, solution: Solution) -> None:
     """Hint every decision variable with its value in ``solution``."""
     model, instance, fixed = joint.model, joint.instance, solution.instance
     mask = fixed.mask()
-    model.clear_hints()
+    model.model_proto.clear_solution_hint()
     for choice, literals in zip(instance.choices, joint.option, strict=True):
         for option, literal in zip(choice.options, literals, strict=True):
             model.add_hint(literal, option == mask.get(choice.layer))
@@ -68,7 +68,7 @@ def _hint_lifetimes(
             shared.add((read, copy, written, c))
     for key, literal in joint.shares.items():
         model.add_hint(literal, (key.read, key.copy, key.written, key.computation) in shared)
-    for (v, c, w), variable in joint.scratch_offset.items():
+    for (v, c, _), variable in joint.scratch_offset.items():
         step = step_of.get((v, c))
         if step in scratch_at:
             model.add_hint(variable, scratch_at[step] // alignment)

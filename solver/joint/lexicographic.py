@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 from ortools.sat.python import cp_model
 
+from memplan.solver.cp import never, solve_model
 from memplan.solver.joint.extract import extract
 from memplan.solver.joint.hint import add_hints, fits_model
-from memplan.solver.joint.variables import JointModel
+from memplan.solver.joint.variables import Expression, JointModel
 from memplan.solver.levels import Proof
 from memplan.solver.solution import Solution
 
@@ -36,13 +37,14 @@ def solve_levels(
     seed: int = 0,
     workers: int = 1,
     lns_only: bool = False,
-    on_solution: Callable[[Solution], None] | None = None,
+    stop: Callable[[], bool] = never,
+    on_solution: Callable[[Solution], object] | None = None,
 ) -> LevelResult:
     """Optimise the levels in turn; each is held at its value while the next is improved."""
     result = LevelResult()
     deadline = time.monotonic() + seconds
     assert joint.arena is not None
-    levels: list[tuple[str, cp_model.LinearExprT, bool]] = [
+    levels: list[tuple[str, Expression, bool]] = [
         ("importance", joint.importance, True),
         ("time_ns", joint.time_ns, False),
         ("arena_bytes", joint.arena, False),
@@ -52,7 +54,7 @@ def solve_levels(
     best = hint if hint is not None and fits_model(joint, hint) else None
     for number, (name, expression, maximize) in enumerate(levels):
         left = deadline - time.monotonic()
-        if left <= 0.02:
+        if left <= 0.02 or stop():
             break
         if best is not None:
             add_hints(joint, best)
@@ -60,14 +62,15 @@ def solve_levels(
             joint.model.maximize(expression)
         else:
             joint.model.minimize(expression)
-        solver = cp_model.CpSolver()
-        parameters = solver.parameters
         # Later levels keep a share; what an earlier one does not use goes to the next.
-        parameters.max_time_in_seconds = left * (0.6 if number < len(levels) - 1 else 1.0)
-        parameters.random_seed = seed
-        parameters.num_workers = workers
-        parameters.use_lns_only = lns_only and best is not None
-        status = solver.solve(joint.model)
+        solver, status = solve_model(
+            joint.model,
+            left * (0.6 if number < len(levels) - 1 else 1.0),
+            seed,
+            workers,
+            stop,
+            lns_only=lns_only and best is not None,
+        )
         if status == cp_model.INFEASIBLE:
             # With upper levels held the held solution itself is feasible: only the first level
             # can be infeasible, and then the model is.

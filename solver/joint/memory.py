@@ -77,9 +77,7 @@ def _add_topmost_store(joint: JointModel) -> None:
         model.add(spared <= size).only_enforce_if(literal)
     model.add(spared == 0).only_enforce_if(~above)
     assert joint.arena is not None and joint.stores is not None
-    model.add(
-        joint.arena >= instance.alignment_bytes * joint.stores - spared
-    )
+    model.add(joint.arena >= instance.alignment_bytes * joint.stores - spared)
 
 
 def _add_lifetimes(joint: JointModel) -> None:
@@ -95,6 +93,7 @@ def _add_lifetimes(joint: JointModel) -> None:
         )
     for (t, d), end in joint.end.items():
         producer = instance.producer.get(t)
+        start: Literal | int
         if producer is None:
             # Before the body, so that the first step may take its bytes.
             present, start = _given_and_read(joint, t), -1

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from ortools.sat.python import cp_model
-
-from memplan.solver.joint.variables import JointModel, Literal
+from memplan.solver.instance import Way
+from memplan.solver.joint.variables import Expression, JointModel, Literal
 
 __all__ = ["add_objective"]
 
@@ -18,7 +17,7 @@ def add_objective(joint: JointModel) -> None:
         for units, literal in zip(choice.units, literals, strict=True)
         if units
     )
-    time: cp_model.LinearExprT = sum(
+    time: Expression = sum(
         joint.of_option(choice, values, f"outside_time_{index}")
         for index, (choice, values) in enumerate(instance.outside_time_ns)
     )
@@ -33,7 +32,7 @@ def add_objective(joint: JointModel) -> None:
 
 def _cost(
     joint: JointModel, v: int, c: int, w: int, values: tuple[int, ...], name: str
-) -> cp_model.LinearExprT:
+) -> Expression:
     """Return (at least) the cost of a way, which depends on the option of the layer."""
     literal = joint.way[v, c, w]
     if len(set(values)) == 1:
@@ -51,7 +50,7 @@ def _add_compute_limit(joint: JointModel) -> None:
     model, instance = joint.model, joint.instance
     plain: list[Literal] = []
     plain_way: dict[tuple[int, int], Literal] = {}
-    total: cp_model.LinearExprT = 0
+    total: Expression = 0
     # A work belongs to the plain step if it is demanded, or a plain way that does reads it.
     for v, work in enumerate(instance.works):
         plain.append(model.new_bool_var(f"plain_{v}"))
@@ -81,7 +80,7 @@ def _add_compute_limit(joint: JointModel) -> None:
                 if wanted
             ]
         model.add_bool_or([*reasons, ~plain[v]])
-    spent: cp_model.LinearExprT = 0
+    spent: Expression = 0
     for v, c, w in joint.way:
         spent += _cost(joint, v, c, w, instance.works[v].ways[w].macs, "macs")
     assert instance.extra_macs_limit is not None
@@ -91,14 +90,12 @@ def _add_compute_limit(joint: JointModel) -> None:
 def _first_allowed(joint: JointModel, v: int, w: int) -> list[Literal] | None:
     """Return the options under which way ``w`` is not the first allowed; None: it never is."""
     work = joint.instance.works[v]
-    earlier = work.ways[:w]
     count = max(len(way.time_ns) for way in work.ways)
-    excluded = []
-    for o in range(count):
-        def allowed(way):  # type: ignore[no-untyped-def]
-            return way.time_ns[o if len(way.time_ns) > 1 else 0] is not None  # noqa: B023
-        if not allowed(work.ways[w]) or any(allowed(way) for way in earlier):
-            excluded.append(o)
+    excluded = [
+        o
+        for o in range(count)
+        if not _is_allowed(work.ways[w], o) or any(_is_allowed(way, o) for way in work.ways[:w])
+    ]
     if len(excluded) == count:
         return None
     if not excluded:
@@ -106,9 +103,11 @@ def _first_allowed(joint: JointModel, v: int, w: int) -> list[Literal] | None:
     return [joint.option[work.choice][o] for o in excluded]
 
 
-def _plain_macs(
-    joint: JointModel, v: int, literal: Literal, values: tuple[int, ...]
-) -> cp_model.LinearExprT:
+def _is_allowed(way: Way, option: int) -> bool:
+    return way.time_ns[option if len(way.time_ns) > 1 else 0] is not None
+
+
+def _plain_macs(joint: JointModel, v: int, literal: Literal, values: tuple[int, ...]) -> Expression:
     """Return (at most) the MACs of the plain step's way."""
     if len(set(values)) == 1:
         return values[0] * literal

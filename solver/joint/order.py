@@ -9,7 +9,7 @@ __all__ = ["add_order"]
 
 def add_order(joint: JointModel) -> None:
     """Add start steps; computations of one operation are numbered in the order of time."""
-    model, instance = joint.model, joint.instance
+    model = joint.model
     steps = []
     for (v, c), runs in joint.runs.items():
         first, last = joint.windows.get((v, c), (0, joint.horizon - 1))

@@ -6,7 +6,7 @@ its last reader, and each read is served by one instance.  O(n) integers, no R/S
 
 from __future__ import annotations
 
-from memplan.solver.joint.variables import JointModel
+from memplan.solver.joint.variables import JointModel, Literal
 
 __all__ = ["add_retention"]
 
@@ -27,7 +27,7 @@ def add_retention(joint: JointModel) -> None:
                 model.add(runs == 1)
         if item.kept:
             _add_kept(joint, t, producer)
-    used: dict[tuple[int, int], list[object]] = {}
+    used: dict[tuple[int, int], list[Literal]] = {}
     for v, work in enumerate(instance.works):
         for c in range(joint.computations[v]):
             for t in sorted({t for way in work.ways for t in way.reads}):
@@ -36,7 +36,7 @@ def add_retention(joint: JointModel) -> None:
 
 
 def _add_read(
-    joint: JointModel, v: int, c: int, t: int, used: dict[tuple[int, int], list[object]]
+    joint: JointModel, v: int, c: int, t: int, used: dict[tuple[int, int], list[Literal]]
 ) -> None:
     model, instance = joint.model, joint.instance
     reading = [joint.way[v, c, w] for w, way in enumerate(instance.works[v].ways) if t in way.reads]
@@ -69,7 +69,7 @@ def _add_kept(joint: JointModel, t: int, producer: int) -> None:
     model.add_exactly_one(held)
 
 
-def _add_nothing_idle(joint: JointModel, used: dict[tuple[int, int], list[object]]) -> None:
+def _add_nothing_idle(joint: JointModel, used: dict[tuple[int, int], list[Literal]]) -> None:
     """A computation that serves nobody does not take place (it could be left out)."""
     items = joint.instance.items
     for (v, c), runs in joint.runs.items():
@@ -77,4 +77,4 @@ def _add_nothing_idle(joint: JointModel, used: dict[tuple[int, int], list[object
         if work.mutates or any(items[t].kept for t in work.writes):
             continue
         model = joint.model
-        model.add_bool_or([*used.get((v, c), []), ~runs])  # type: ignore[list-item]
+        model.add_bool_or([*used.get((v, c), []), ~runs])

@@ -25,15 +25,17 @@ from ortools.sat.python import cp_model
 
 from memplan.solver.instance import Instance
 
-__all__ = ["JointModel", "Literal", "Sharing", "Windows"]
+__all__ = ["Expression", "JointModel", "Literal", "Sharing", "Windows"]
 
 Literal = cp_model.IntVar
+#: A linear expression, or the number that is left of it where nothing is variable.
+Expression = cp_model.LinearExpr | int
 #: Allowed steps (first, last) of (work, computation); absent: any.
 Windows = Mapping[tuple[int, int], tuple[int, int]]
 
 
 class Sharing(NamedTuple):
-    """Computation ``computation`` of ``work`` by ``way`` writes over instance ``copy`` of ``read``."""
+    """Computation ``computation`` of ``work`` writes over instance ``copy`` of ``read``."""
 
     work: int
     computation: int
@@ -80,8 +82,8 @@ class JointModel:
     #: Bytes of padding that the topmost store saves.
     spared: Literal | None = None
     arena: Literal | None = None
-    importance: cp_model.LinearExprT = 0
-    time_ns: cp_model.LinearExprT = 0
+    importance: Expression = 0
+    time_ns: Expression = 0
 
     @property
     def beyond(self) -> int:
@@ -103,4 +105,3 @@ class JointModel:
         """Return bytes in alignment units, rounded up."""
         alignment = self.instance.alignment_bytes
         return -(-size_bytes // alignment)
-

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import gcd
 
+from memplan.solver.cp import never
 from memplan.solver.packing.exact import no_overlap
 from memplan.solver.packing.lowest_fit import ORDERS, improve_order, lowest_fit
 from memplan.solver.packing.rectangle import Rectangle, clique_bound, height, overlapping
@@ -30,6 +31,7 @@ def pack(
     seed: int = 0,
     workers: int = 1,
     exact: bool = True,
+    stop: Callable[[], bool] = never,
 ) -> Packing:
     """Return offsets for ``rectangles``, as low as is found.
 
@@ -46,7 +48,8 @@ def pack(
     best: list[int] = []
     best_height = best_order = None
     for key in ORDERS.values():
-        order = sorted(range(len(rectangles)), key=lambda i: key(rectangles[i]))  # noqa: B023
+        keys = [key(rectangle) for rectangle in rectangles]
+        order = sorted(range(len(rectangles)), key=keys.__getitem__)
         offsets = lowest_fit(rectangles, neighbours, order)
         top = height(rectangles, offsets)
         if best_height is None or top < best_height:
@@ -56,13 +59,13 @@ def pack(
     assert best_height is not None and best_order is not None
     if best_height > limit and seconds > 0:
         midway = time.monotonic() + seconds * (0.5 if exact else 1.0)
-        offsets = improve_order(rectangles, neighbours, best_order, limit, midway, seed)
+        offsets = improve_order(rectangles, neighbours, best_order, limit, midway, seed, stop)
         if height(rectangles, offsets) < best_height:
             best, best_height = offsets, height(rectangles, offsets)
     left = deadline - time.monotonic()
-    if best_height > limit and exact and left > 0.05:
+    if best_height > limit and exact and left > 0.05 and not stop():
         unit = gcd(*(r.size for r in rectangles))
-        found, _ = no_overlap(rectangles, limit, unit, left, seed, workers)
+        found, _ = no_overlap(rectangles, limit, unit, left, seed, workers, stop=stop)
         if found is not None:
             best, best_height = found, height(rectangles, found)
     return Packing(tuple(best), best_height)

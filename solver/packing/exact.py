@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ortools.sat.python import cp_model
 
+from memplan.solver.cp import never, solve_model
 from memplan.solver.packing.rectangle import Rectangle
 
 __all__ = ["no_overlap"]
@@ -19,6 +20,7 @@ def no_overlap(
     seed: int,
     workers: int,
     hint: Sequence[int] | None = None,
+    stop: Callable[[], bool] = never,
 ) -> tuple[list[int] | None, bool]:
     """Look for offsets (multiples of ``unit``) with no end above ``limit``.
 
@@ -40,12 +42,7 @@ def no_overlap(
             model.add_hint(offset, min(hint[i] // unit, room - units))
     model.add_no_overlap_2d(times, bands)
     model.add_cumulative(times, [-(-r.size // unit) for r in rectangles], room)
-    solver = cp_model.CpSolver()
-    solver.parameters.max_time_in_seconds = seconds
-    solver.parameters.random_seed = seed
-    solver.parameters.num_workers = workers
-    solver.parameters.use_area_energetic_reasoning_in_no_overlap_2d = True
-    status = solver.solve(model)
+    solver, status = solve_model(model, seconds, seed, workers, stop)
     if status in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return [solver.value(offset) * unit for offset in offsets], False
     return None, status == cp_model.INFEASIBLE

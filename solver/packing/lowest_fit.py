@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 
+from memplan.solver.cp import never
 from memplan.solver.packing.rectangle import Rectangle, height
 
 __all__ = ["ORDERS", "improve_order", "lowest_fit"]
@@ -46,6 +47,7 @@ def improve_order(
     limit: int,
     deadline: float,
     seed: int,
+    stop: Callable[[], bool] = never,
 ) -> list[int]:
     """Search over orders: move a rectangle that touches the top, or one under it, earlier.
 
@@ -58,10 +60,8 @@ def improve_order(
     best_height = height(rectangles, best)
     current_height = best_height
     current_order, current = best_order, best
-    while best_height > limit and time.monotonic() < deadline:
-        tops = [
-            i for i, r in enumerate(rectangles) if current[i] + r.size >= current_height
-        ]
+    while best_height > limit and time.monotonic() < deadline and not stop():
+        tops = [i for i, r in enumerate(rectangles) if current[i] + r.size >= current_height]
         moved = chance.choice(tops)
         if chance.random() < 0.5 and neighbours[moved]:
             moved = chance.choice(list(neighbours[moved]))

@@ -13,8 +13,8 @@ from examples.catalogue import EXAMPLES, example
 #: Name -> (trainable parameters, MACs of one sample), None where nothing is published.
 PUBLISHED: dict[str, tuple[int | None, int | None]] = {
     "resnet8": (78_186, 12_501_632),
-    "ds-cnn": (23_756, None),
-    "mobilenet-v1-0.25": (216_322, None),
+    "ds-cnn": (23_756, 2_656_768),
+    "mobilenet-v1-0.25": (216_322, 7_489_664),
     "autoencoder": (267_928, 264_192),
     "mobilenet-v2": (3_504_872, 300_774_272),
     "resnet18": (11_689_512, 1_814_073_344),

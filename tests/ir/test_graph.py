@@ -240,6 +240,6 @@ def test_what_is_no_graph_is_refused_in_one_line(text: str | bytes) -> None:
 
 
 def test_graphs_cannot_be_changed() -> None:
-    graph = chain()
+    graph: Any = chain()
     with pytest.raises(ValueError, match="frozen"):
-        graph.name = "other"  # type: ignore[misc]
+        graph.name = "other"

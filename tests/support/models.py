@@ -356,15 +356,18 @@ def _transformers(name: str, **options: Any) -> Callable[[], tuple[nn.Module, di
     return make
 
 
+#: A dropout that drops nothing in practice: its code runs, and its result can be compared.
+RARE = 1e-12
+
 TRANSFORMERS: dict[str, Case] = {
     "mobilevit": Case(_transformers(
         "MobileViT", image_size=32, pixels=32, hidden_sizes=[8, 12, 16],
         neck_hidden_sizes=[8, 8, 12, 16, 20, 24, 32], num_attention_heads=2, patch_size=1,
-        hidden_dropout_prob=0.0, classifier_dropout_prob=0.0,
+        hidden_dropout_prob=RARE, classifier_dropout_prob=RARE,
     )),
     "efficientnet": Case(_transformers(
         "EfficientNet", image_size=32, width_coefficient=0.25, depth_coefficient=0.25,
-        hidden_dim=320, dropout_rate=0.0, drop_connect_rate=0.0,
+        hidden_dim=320, dropout_rate=RARE, drop_connect_rate=0.0,
     )),
     "convnext": Case(_transformers("ConvNext", hidden_sizes=[8, 12, 16, 20], depths=[1, 1, 2, 1])),
     "regnet": Case(_transformers(
@@ -372,20 +375,20 @@ TRANSFORMERS: dict[str, Case] = {
         groups_width=4, layer_type="y",
     )),
     "mobilenetv2": Case(_transformers(
-        "MobileNetV2", image_size=32, depth_multiplier=0.25, classifier_dropout_prob=0.0,
+        "MobileNetV2", image_size=32, depth_multiplier=0.25, classifier_dropout_prob=RARE,
     )),
     "distilbert": Case(_transformers(
         "DistilBert", kind="ForSequenceClassification", vocab_size=20, dim=16, hidden_dim=32,
-        n_layers=2, n_heads=2, max_position_embeddings=16, dropout=0.0, attention_dropout=0.0,
-        seq_classif_dropout=0.0,
+        n_layers=2, n_heads=2, max_position_embeddings=16, dropout=RARE, attention_dropout=RARE,
+        seq_classif_dropout=RARE,
     )),
     "gpt2": Case(_transformers(
         "GPT2", kind="LMHeadModel", vocab_size=20, n_embd=16, n_layer=2, n_head=2, n_positions=16,
-        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, use_cache=False,
+        resid_pdrop=RARE, embd_pdrop=RARE, attn_pdrop=RARE, use_cache=False,
     ), classes=20),
     "vit": Case(_transformers(
         "ViT", image_size=32, patch_size=8, hidden_size=16, num_hidden_layers=2,
         num_attention_heads=2, intermediate_size=32,
-        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+        hidden_dropout_prob=RARE, attention_probs_dropout_prob=RARE,
     )),
 }  # fmt: skip

@@ -122,7 +122,7 @@ class _Everything:
         )
 
     def _judge(self, prologue: list[Entry], body: list[Entry], epilogue: list[Entry]) -> None:
-        graph, request, truth = self.graph, self.request, self.truth
+        request, truth = self.request, self.truth
         macs = time_ns = 0
         for times, entries in ((1, prologue), (self.trips, body), (1, epilogue)):
             for operation, way in entries:
@@ -145,7 +145,6 @@ class _Everything:
         key = (-self.importance, time_ns, arena)
         if arena <= request.budget_bytes and (truth.key is None or key < truth.key):
             truth.key = key
-        assert graph is self.graph
 
     def _plain(self, outer: list[Entry]) -> tuple[int, int]:
         plain = forward = 0
@@ -266,9 +265,8 @@ class _Everything:
             for subset in combinations(pairs, size):
                 if len({a for a, _ in subset}) < size or len({b for _, b in subset}) < size:
                     continue
-                heads = dict.fromkeys(lives)
                 merged = {instance: list(life) for instance, life in lives.items()}
-                head = {instance: instance for instance in heads}
+                head = {instance: instance for instance in lives}
                 for operand, result in subset:
                     head[result] = head[operand]
                     merged[head[operand]][1] = lives[result][1]

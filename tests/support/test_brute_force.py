@@ -44,6 +44,26 @@ def test_equals_the_slow_oracle(seed: int) -> None:
     assert truth.key == (best.key if best else None)
 
 
+#: Graphs of full size with few enough sequences (up to ten thousand) for the slow oracle.
+MODERATE = (
+    2, 10, 11, 16, 21, 26, 27, 47, 49, 54, 64, 70, 80, 82, 90, 93, 99, 100, 107, 109, 116, 120,
+    121, 126, 140, 142, 149,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", MODERATE)
+def test_equals_the_slow_oracle_on_larger_graphs(seed: int) -> None:
+    graph = random_graph(seed)
+    request = random_request(seed, graph).model_copy(update={"computations": 2})
+    smallest = smallest_arena(graph, request)
+    assert smallest is not None
+    request = with_budget(request, smallest + Random(seed).choice((0, 4, 16, 40)))
+    best = brute_force(graph, request)
+    truth = slow_oracle(graph, request)
+    assert truth.smallest_arena == smallest
+    assert truth.key == (best.key if best else None)
+
+
 @pytest.mark.parametrize("seed", range(100))
 def test_its_plans_are_accepted(seed: int) -> None:
     found = case(seed, tiny=False)
@@ -96,8 +116,7 @@ def test_nothing_valid_is_better(seed: int) -> None:
 def test_hand_graphs(name: str) -> None:
     graph = HAND_GRAPHS[name]()
     batch = {"diamond": 1, "statistics": 2}.get(name, 2)
-    mask = "full" if name != "inference" else "auto"
-    request = PlanRequest(budget_bytes=2**20, batch=batch, update=mask, computations=2)
+    request = PlanRequest(budget_bytes=2**20, batch=batch, update="full", computations=2)
     plain = naive_plan(graph, request, reuse=True, in_place=True)
     smallest = smallest_arena(graph, request)
     assert smallest is not None

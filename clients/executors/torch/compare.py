@@ -74,7 +74,7 @@ class Comparison:
 
 def compare(result: StepResult, reference: Reference, tolerance: float = TOLERANCE) -> Comparison:
     """Compare updated weights, running statistics, loss, and gradients if the result has them."""
-    noise = NOISE * max((_largest(g) for g in reference.gradients.values()), default=0.0)
+    noise = NOISE * max(reference.scales.values(), default=0.0)
     parameters = tuple(
         _compare_one(name, result, reference, noise, tolerance)
         for name in sorted(reference.updated)
@@ -121,7 +121,7 @@ def _compare_one(
     name: str, result: StepResult, reference: Reference, noise: float, tolerance: float
 ) -> ParameterComparison:
     expected, before = reference.updated[name], reference.initial[name]
-    gradient = reference.gradients[name]
+    gradient, scale = reference.gradients[name], reference.scales[name]
     gradient_scale = _largest(gradient)
     gradient_error, agrees = None, False
     ok = name in result.updated
@@ -129,16 +129,18 @@ def _compare_one(
         gradient_error = _largest(result.gradients[name] - gradient)
         agrees = gradient_scale >= SMALLEST and gradient_error <= tolerance * gradient_scale
         ok = ok and (agrees or gradient_error <= tolerance * gradient_scale + noise)
-    silent = not agrees and gradient_scale <= 10 * noise
     actual = result.updated.get(name, before)
+    update_scale = _largest(expected - before)
+    last_digit = 4 * torch.finfo(before.dtype).eps * _largest(before)
+    if not reference.adaptive and update_scale > 10 * last_digit:
+        agrees = agrees or _largest(actual - expected) <= tolerance * update_scale
+    silent = not agrees and scale <= 10 * noise
     # Where Adam blows noise up to the size of a full update, elements are not comparable.
     clear = torch.ones_like(before, dtype=torch.bool)
     if reference.adaptive:
         clear = reference.reliable[name] & (not silent)
-    update_scale = _largest(expected - before)
     update_error = _largest((actual - expected)[clear])
-    step_of_noise = noise * update_scale / gradient_scale if gradient_scale else 0.0
-    last_digit = 4 * torch.finfo(before.dtype).eps * _largest(before)
+    step_of_noise = noise * update_scale / scale if scale else 0.0
     ok = ok and update_error <= tolerance * update_scale + step_of_noise + last_digit
     ok = ok and bool(torch.isfinite(actual).all())
     return ParameterComparison(

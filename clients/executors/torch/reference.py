@@ -39,6 +39,7 @@ class Reference:
         initial: the same parameters before the first step.
         reliable: elements whose gradient stood clear of rounding noise in every step; Adam's
             update of the others is noise itself, since it is scaled to the gradient's size.
+        scales: largest element of each parameter's gradient over all steps.
         states: running statistics after the last step by tensor id.
         adaptive: the optimizer scales updates to the size of each gradient (Adam).
     """
@@ -48,6 +49,7 @@ class Reference:
     updated: Mapping[str, torch.Tensor]
     initial: Mapping[str, torch.Tensor]
     reliable: Mapping[str, torch.Tensor]
+    scales: Mapping[str, float]
     states: Mapping[str, torch.Tensor]
     adaptive: bool
 
@@ -127,6 +129,7 @@ def optimize(
     }
     optimizer = _optimizer(graph, list(leaves.values()))
     reliable = {name: torch.ones_like(leaf, dtype=torch.bool) for name, leaf in leaves.items()}
+    scales = dict.fromkeys(leaves, 0.0)
     loss, gradients = math.nan, dict[str, torch.Tensor]()
     for step in range(steps):
         loss, found = loss_and_gradients(step)
@@ -134,7 +137,9 @@ def optimize(
         for name, gradient in gradients.items():
             leaves[name].grad = gradient
             size = gradient.abs()
-            reliable[name] &= size > _NOISE * size.max() if size.numel() else size > 0
+            largest = float(size.max()) if size.numel() else 0.0
+            reliable[name] &= size > _NOISE * largest
+            scales[name] = max(scales[name], largest)
         optimizer.step()
     return Reference(
         loss=loss,
@@ -142,6 +147,7 @@ def optimize(
         updated={name: leaf.detach().clone() for name, leaf in leaves.items()},
         initial=initial,
         reliable=reliable,
+        scales=scales,
         states=dict(states),
         adaptive=graph.optimizer is not None and graph.optimizer.kind == "adam",
     )

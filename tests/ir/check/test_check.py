@@ -94,13 +94,13 @@ def test_input_may_be_overwritten_by_its_last_reader() -> None:
 
 
 def test_time_grows_with_the_plan_and_not_with_its_square() -> None:
-    graph = chain(1000)
+    graph = chain(500)
     plan = naive_plan(graph, PlanRequest(budget_bytes=2**30, batch=4), micro_batch=2)
-    assert len(plan.steps) > 2000
+    assert len(plan.steps) > 1000
     start = time.process_time()
     assert check(graph, plan).accepted
-    # Measured 0.15 s; 10,000 steps take 0.8 s.  Room for a busy machine.
-    assert time.process_time() - start < 1.5
+    # Measured 0.08 s; 10,000 steps take 0.8 s.  Room for a busy machine.
+    assert time.process_time() - start < 0.8
 
 
 NUMBERS = st.one_of(

@@ -1,0 +1,221 @@
+"""Plans with a batch, mask or set of operations that may not be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from memplan.ir.check import Rule
+from memplan.ir.plan import Plan
+from memplan.ir.request import LayerUpdate
+from tests.ir.check.bases import (
+    Case,
+    drop_step,
+    insert_step,
+    steps_of,
+    with_buffer,
+    with_request,
+    with_step,
+)
+from tests.ir.check.mutations.registry import mutation
+from tests.support.naive_plan import naive_plan, plain_body, with_recomputation
+
+# Batch and micro-batch.
+
+
+@mutation(Rule.REQUEST)
+def batch_is_not_the_requested(case: Case) -> Iterator[Plan]:
+    yield case.plan.model_copy(update={"batch": 2 * case.plan.batch})
+    yield with_request(case.plan, batch=2 * case.plan.batch)
+
+
+@mutation(Rule.REQUEST)
+def batch_of_a_fixed_graph(case: Case) -> Iterator[Plan]:
+    if not case.graph.batch_symbolic:
+        plan = with_request(case.plan, batch=3)
+        yield plan.model_copy(update={"batch": 3, "micro_batch": 3})
+
+
+@mutation(Rule.MICRO_BATCH)
+def wrong_number_of_trips(case: Case) -> Iterator[Plan]:
+    yield case.plan.model_copy(update={"trips": case.plan.trips + 1})
+    if case.plan.trips > 2:
+        yield case.plan.model_copy(update={"trips": case.plan.trips - 1})
+
+
+@mutation(Rule.MICRO_BATCH)
+def wrong_micro_batch(case: Case) -> Iterator[Plan]:
+    yield case.plan.model_copy(update={"micro_batch": case.plan.micro_batch + 1})
+
+
+@mutation(Rule.MICRO_BATCH, alone=True)
+def micro_batch_is_not_the_requested(case: Case) -> Iterator[Plan]:
+    for other in (1, 2, 3, 4):
+        if case.plan.batch % other == 0 and other != case.plan.micro_batch:
+            yield with_request(case.plan, micro_batch=other)
+
+
+@mutation(Rule.MICRO_BATCH)
+def micro_batches_of_coupled_samples(case: Case) -> Iterator[Plan]:
+    if case.graph.batch_coupled_by:
+        half = case.plan.batch // 2
+        yield case.plan.model_copy(update={"micro_batch": half, "trips": 2})
+
+
+# Mask and alternatives.
+
+
+@mutation(Rule.MASK)
+def mask_against_the_request(case: Case) -> Iterator[Plan]:
+    if case.plan.mask:
+        update = case.plan.mask[0]
+        other = (
+            update.model_copy(update={"channels": (update.channels[0],)})
+            if update.channels
+            else LayerUpdate(layer=update.layer, bias=not update.bias, weight="whole")
+        )
+        yield case.plan.model_copy(update={"mask": (other, *case.plan.mask[1:])})
+        yield with_request(case.plan, update=(other,))
+
+
+@mutation(Rule.MASK)
+def layer_left_out_of_a_full_update(case: Case) -> Iterator[Plan]:
+    if case.plan.request.update == "full" and len(case.plan.mask) > 1:
+        yield naive_plan(case.graph, case.plan.request, mask=case.plan.mask[1:])
+
+
+@mutation(Rule.MASK)
+def layer_twice_in_the_mask(case: Case) -> Iterator[Plan]:
+    if case.plan.mask:
+        yield case.plan.model_copy(update={"mask": (*case.plan.mask, case.plan.mask[0])})
+
+
+@mutation(Rule.MASK)
+def unknown_layer_in_the_mask(case: Case) -> Iterator[Plan]:
+    ghost = LayerUpdate(layer="ghost", weight="whole")
+    yield case.plan.model_copy(update={"mask": (*case.plan.mask, ghost)})
+
+
+@mutation(Rule.MASK)
+def nothing_updated_in_training(case: Case) -> Iterator[Plan]:
+    if case.plan.request.update == "auto" and case.graph.mode == "train":
+        yield naive_plan(case.graph, case.plan.request, mask=())
+
+
+@mutation(Rule.MASK)
+def request_contradicts_the_graph(case: Case) -> Iterator[Plan]:
+    if case.graph.mode == "train":
+        ghost = LayerUpdate(layer="ghost", weight="whole")
+        yield with_request(case.plan, update=(ghost,))
+
+
+@mutation(Rule.ALTERNATIVE)
+def alternative_of_another_axis(case: Case) -> Iterator[Plan]:
+    if case.name == "sliced":
+        body = [
+            (name, "plain" if name == "linear2.weight_gradient" else way)
+            for name, way in ((s.operation, s.alternative) for s in case.plan.body)
+        ]
+        yield naive_plan(case.graph, case.plan.request, micro_batch=2, body=body)
+
+
+# What runs, where and how often.
+
+
+@mutation(Rule.PHASE)
+def update_inside_the_loop(case: Case) -> Iterator[Plan]:
+    if case.plan.trips > 1 and case.graph.mode == "train":
+        body = [
+            (name.replace("accumulate.", "update."), way)
+            for name, way in ((s.operation, s.alternative) for s in case.plan.body)
+        ]
+        yield naive_plan(
+            case.graph,
+            case.plan.request,
+            mask=case.plan.mask,
+            micro_batch=case.plan.micro_batch,
+            body=body,
+        )
+
+
+@mutation(Rule.PHASE)
+def clearing_inside_the_loop(case: Case) -> Iterator[Plan]:
+    if case.plan.prologue:
+        plan = case.plan
+        yield plan.model_copy(
+            update={"prologue": plan.prologue[:-1], "body": (plan.prologue[-1], *plan.body)}
+        )
+
+
+@mutation(Rule.PHASE)
+def applying_inside_the_loop(case: Case) -> Iterator[Plan]:
+    if case.plan.epilogue:
+        plan = case.plan
+        yield plan.model_copy(
+            update={"epilogue": plan.epilogue[1:], "body": (*plan.body, plan.epilogue[0])}
+        )
+
+
+@mutation(Rule.UPDATE)
+def update_left_out(case: Case) -> Iterator[Plan]:
+    for index in steps_of(case, "update", "accumulate", "apply", "clear"):
+        yield drop_step(case.plan, index)
+
+
+@mutation(Rule.UPDATE)
+def update_twice(case: Case) -> Iterator[Plan]:
+    for index in steps_of(case, "update", "accumulate"):
+        step = case.plan.steps[index]
+        again = step.model_copy(update={"computation": 1})
+        yield insert_step(case.plan, index + 1, again)
+
+
+@mutation(Rule.UPDATE)
+def update_of_a_frozen_parameter(case: Case) -> Iterator[Plan]:
+    if case.plan.request.update == "auto" and len(case.plan.mask) > 1:
+        body = [(step.operation, step.alternative) for step in case.plan.body]
+        yield naive_plan(
+            case.graph,
+            case.plan.request,
+            mask=case.plan.mask[:1],
+            micro_batch=case.plan.micro_batch,
+            body=body,
+        )
+
+
+@mutation(Rule.STATISTICS)
+def statistics_left_out(case: Case) -> Iterator[Plan]:
+    for index in steps_of(case, "statistics"):
+        yield drop_step(case.plan, index)
+
+
+@mutation(Rule.STATISTICS)
+def statistics_twice(case: Case) -> Iterator[Plan]:
+    for index in steps_of(case, "statistics"):
+        again = case.plan.steps[index].model_copy(update={"computation": 1})
+        yield insert_step(case.plan, index + 1, again)
+
+
+@mutation(Rule.COMPUTATION)
+def computations_miscounted(case: Case) -> Iterator[Plan]:
+    for index, step in enumerate(case.plan.steps):
+        yield with_step(case.plan, index, computation=step.computation + 1)
+
+
+@mutation(Rule.COMPUTATION)
+def buffer_of_another_computation(case: Case) -> Iterator[Plan]:
+    for buffer in case.plan.buffers:
+        yield with_buffer(case.plan, buffer.id, computation=buffer.computation + 1)
+
+
+@mutation(Rule.COMPUTATION, alone=True)
+def backward_recomputed(case: Case) -> Iterator[Plan]:
+    if case.plan.trips == 1 and not case.plan.totals.recomputed_operations:
+        for index in steps_of(case, "backward"):
+            name = case.plan.steps[index].operation
+            body = plain_body(case.graph, case.plan.update_of, 1)
+            after = body[min(body.index((name, "plain")) + 1, len(body) - 1)][0]
+            request = case.plan.request.model_copy(update={"compute_limit": None})
+            if after != name:
+                yield naive_plan(
+                    case.graph, request, case.plan.mask, body=with_recomputation(body, name, after)
+                )

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import pytest
+
+from memplan.ir.device import Device, Rates, Region
+from memplan.ir.graph import OpGraph
+from memplan.solver.bounds import lower_bound
+from memplan.solver.micro_batches import allowed_micro_batches
+from tests.solver.problems import fork, instance_of, line, request, skip
+from tests.support.brute_force import smallest_arena
+from tests.support.graph_builder import GraphBuilder, alternative
+from tests.support.hand_graphs import chain, inference, two_layers
+from tests.support.random_graphs import random_graph, random_request
+
+
+def forced(recomputable: bool) -> OpGraph:
+    """Return ``f: x 4 -> a 40``, ``g: a -> b 8``, ``h: b -> c 60``, ``join: c, a -> out 4``."""
+    build = GraphBuilder("forced", mode="infer", symbolic=False, traced_batch=1)
+    build.tensor("x", "input", 4)
+    for name, operation, size, reads in (
+        ("a", "f", 40, ["x"]),
+        ("b", "g", 8, ["a"]),
+        ("c", "h", 60, ["b"]),
+        ("out", "join", 4, ["c", "a"]),
+    ):
+        build.tensor(name, "activation", size)
+        build.operation(
+            operation,
+            "forward",
+            alternative(reads, macs=10),
+            [name],
+            recomputable=recomputable or operation != "f",
+        )
+    return build.build(["out"])
+
+
+def test_working_set_of_one_operation() -> None:
+    bound = lower_bound(instance_of(line(4, 100, 60, 8)))
+    assert bound.bytes == 160
+    assert bound.operation == "f1"
+    assert bound.tensors == (("t0", 100), ("t1", 60))
+
+
+def test_in_place_results_need_no_bytes_of_their_own() -> None:
+    assert lower_bound(instance_of(line(40, 40, 40, in_place=True))).bytes == 40
+    assert lower_bound(instance_of(line(40, 40, 40, in_place=False))).bytes == 80
+    # An operand of another size gives what it has: 60 of 100, at most.
+    assert lower_bound(instance_of(line(4, 100, 60, in_place=True))).bytes == 100
+
+
+def test_workspace_counts() -> None:
+    # conv: x 128, h 256, workspace 48; the whole batch at once.
+    assert lower_bound(instance_of(inference())).bytes >= 128 + 256 + 48
+
+
+def test_a_tensor_computed_once_is_there_until_its_last_reader() -> None:
+    # While h runs, a is waiting for join: 40 + 8 + 60.
+    once = lower_bound(instance_of(forced(recomputable=False)))
+    assert (once.bytes, once.operation) == (108, "h")
+    # It may be computed again, from x: then 40 + 60 + 4, at join or while f runs again.
+    assert lower_bound(instance_of(forced(recomputable=True))).bytes == 104
+
+
+def test_looking_back_finds_what_was_there_before() -> None:
+    bound = lower_bound(instance_of(fork()))
+    assert bound.bytes == 115
+    assert smallest_arena(fork(), request(fork(), compute_limit=None)) == 115
+
+
+def test_looking_back_is_a_relaxation() -> None:
+    # b and c are the largest working set; that a must come from somewhere is not seen.
+    assert lower_bound(instance_of(skip())).bytes == 112
+    assert smallest_arena(skip(), request(skip())) == 120
+
+
+def test_stores_are_there_all_the_time() -> None:
+    bound = lower_bound(instance_of(chain(1), batch=2))
+    without = sum(size for _, size in bound.tensors)
+    assert bound.bytes >= 32 + 8
+    assert without + 40 >= bound.bytes > without
+
+
+def test_an_open_mask_updates_one_layer_at_least() -> None:
+    graph = chain(2)
+    least = min(
+        lower_bound(instance_of(graph, update="auto")).bytes,
+        lower_bound(instance_of(graph, update="bias")).bytes,
+    )
+    # The bias of 8 B is the cheapest update; head's weight has 32.
+    frozen = lower_bound(instance_of(graph.model_copy(update={"mode": "infer"}), update="auto"))
+    assert lower_bound(instance_of(graph, update="auto")).bytes == frozen.bytes + 8
+    assert least <= lower_bound(instance_of(graph, update="full")).bytes
+
+
+def test_the_epilogue_needs_its_workspace() -> None:
+    graph = two_layers()
+    bound = lower_bound(instance_of(chain(1, per_sample=1), batch=4, samples=1))
+    stores = 32 + 32 + 8 + 8 + 4 * 1 + 4 * 8
+    assert bound.bytes >= stores + 48
+    assert lower_bound(instance_of(graph, batch=4, samples=1)).bytes > 0
+
+
+def test_frozen_weights_in_ram() -> None:
+    device = Device(
+        name="phone",
+        regions=(Region(name="ram", kind="ram", size_bytes=1 << 20),),
+        rates=Rates(macs_per_second=10**9, moved_bytes_per_second=10**9),
+        weights="ram",
+    )
+    plain = lower_bound(instance_of(inference())).bytes
+    assert lower_bound(instance_of(inference(), device=device)).bytes == plain + 40
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_never_above_the_least_arena_of_random_graphs(seed: int) -> None:
+    graph = random_graph(seed, tiny=True)
+    asked = random_request(seed, graph, tiny=True)
+    least = smallest_arena(graph, asked)
+    assert least is not None
+    bounds = [
+        lower_bound(instance_of(graph, samples=samples, **_fields(asked))).bytes
+        for samples in allowed_micro_batches(graph, asked)
+    ]
+    assert min(bounds) <= least
+
+
+def _fields(asked: object) -> dict[str, object]:
+    names = ("batch", "update", "criterion", "slice_divisors", "compute_limit", "computations")
+    return {name: getattr(asked, name) for name in (*names, "stream_inputs", "alignment_bytes")}

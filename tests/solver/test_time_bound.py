@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+
+from memplan.ir.request import LayerUpdate
+from memplan.solver.time_bound import time_lower_bound
+from tests.solver.problems import skip, table_of, time_ns
+from tests.support.brute_force import brute_force
+from tests.support.graph_builder import GraphBuilder, alternative
+from tests.support.hand_graphs import chain
+from tests.support.random_graphs import random_graph, random_request
+
+#: Moved bytes of the chain of length 1, in traced order.
+MOVED_FORWARD = (128, 100, 20)
+
+
+def test_every_operation_that_must_run_counts_once() -> None:
+    assert time_lower_bound(table_of(skip())) == 5 * time_ns(10)
+
+
+def test_what_nothing_needs_does_not_count() -> None:
+    graph = chain(1)
+    full = time_lower_bound(table_of(graph, batch=1))
+    only_head = (LayerUpdate(layer="head", weight="whole"),)
+    head = time_lower_bound(table_of(graph, batch=1, update=only_head))
+    # Without the stem: no input gradient, no bias gradient, no update of the bias.
+    spared = ((100, 100), (0, 64), (0, 24))
+    assert full - head == sum(1_000 - (-m // 10) - (-b // 10) for m, b in spared)
+
+
+def test_prologue_and_epilogue_count_once_and_the_body_per_trip() -> None:
+    graph = chain(1)
+    whole = table_of(graph, batch=4, samples=4)
+    parts = table_of(graph, batch=4, samples=2)
+    outside = sum(values[0] for _, values in parts.instance.outside_time_ns)
+    assert outside == 2 * (1_000 + 1) + 2 * (1_000 + 1)  # clear moves 1 byte, apply 8
+    assert (time_lower_bound(parts) - outside) % 2 == 0
+    assert time_lower_bound(parts) > time_lower_bound(whole)
+
+
+def alternatives(fused_macs: int) -> object:
+    build = GraphBuilder("fused", mode="infer", symbolic=False, traced_batch=1)
+    build.tensor("x", "input", 8)
+    build.tensor("t", "activation", 8)
+    build.tensor("out", "activation", 8)
+    build.operation("f", "forward", alternative(["x"], macs=500), ["t"])
+    build.operation(
+        "g",
+        "forward",
+        [alternative(["t"], macs=10), alternative(["x"], "fused", macs=fused_macs)],
+        ["out"],
+    )
+    return build.build(["out"])
+
+
+@pytest.mark.parametrize(
+    ("fused_macs", "least"), [(600, time_ns(600)), (99_999, time_ns(500, 10))]
+)
+def test_a_way_pays_for_the_operation_that_it_alone_reads(fused_macs: int, least: int) -> None:
+    assert time_lower_bound(table_of(alternatives(fused_macs))) == least
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_never_above_the_fastest_plan(seed: int) -> None:
+    graph = random_graph(seed, tiny=True)
+    asked = random_request(seed, graph, tiny=True).model_copy(update={"update": "full"})
+    best = brute_force(graph, asked)
+    assert best is not None
+    table = table_of(
+        graph,
+        samples=best.micro_batch,
+        batch=asked.batch,
+        alignment_bytes=asked.alignment_bytes,
+        stream_inputs=asked.stream_inputs,
+    )
+    assert time_lower_bound(table) <= best.time_ns

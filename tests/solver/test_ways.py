@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from memplan.ir.request import LayerUpdate
+from memplan.solver.schedule import Table, live_peak
+from memplan.solver.ways import (
+    fastest_ways,
+    needed_schedule,
+    saving_ways,
+    starting_ways,
+    without_unread,
+)
+from tests.solver.problems import skip, steps, table_of
+from tests.support.hand_graphs import two_layers
+
+
+def _names(table: Table, schedule: list[tuple[int, int]]) -> list[str]:
+    works = table.instance.works
+    return [f"{works[v].operation}:{works[v].ways[w].name}" for v, w in schedule]
+
+
+def test_only_what_is_needed_runs() -> None:
+    head = (LayerUpdate(layer="l2", weight="whole"),)
+    table = table_of(two_layers(), update=head)
+    names = _names(table, needed_schedule(table, fastest_ways(table)))
+    assert names == [
+        "linear1:plain",
+        "relu1:plain",
+        "linear2:plain",
+        "loss:plain",
+        "loss.back:plain",
+        "linear2.weight_gradient:plain",
+        "update.w2:plain",
+    ]
+
+
+def test_the_fastest_way_counts_what_it_spares() -> None:
+    table = table_of(two_layers(), batch=1)
+    # Fused: 1,000 + 10 + 32; plain: 1,000 + 24, and the gradient's 1,000 + 10 + 16.
+    assert "update.w1:fused" in _names(table, needed_schedule(table, fastest_ways(table)))
+
+
+def test_saving_ways_keep_fewer_bytes_for_the_backward() -> None:
+    input_slice = LayerUpdate(layer="l2", bias=True, weight="input", channels=(0,))
+    whole = LayerUpdate(layer="l1", bias=True, weight="whole")
+    table = table_of(two_layers(), update=(whole, input_slice))
+    works = table.instance.works
+    relu = next(v for v, w in enumerate(works) if w.operation == "relu1.back")
+    saving = saving_ways(table)
+    # The bits have 12 B per sample, the activation 80.
+    assert works[relu].ways[saving[relu]].name == "bits"
+    assert [name for name, _ in starting_ways(table)] in (["fastest"], ["fastest", "saving"])
+    assert live_peak(table, needed_schedule(table, saving)) is not None
+
+
+def test_one_start_where_the_ways_agree() -> None:
+    assert [name for name, _ in starting_ways(table_of(skip()))] == ["fastest"]
+
+
+def test_computations_that_nobody_reads_are_dropped() -> None:
+    table = table_of(skip())
+    schedule = steps(table, "f", "f", "g", "h", "g", "k", "f", "join")
+    assert without_unread(table, schedule) == steps(table, "f", "g", "h", "k", "f", "join")
+
+
+def test_updates_are_not_dropped() -> None:
+    table = table_of(two_layers())
+    plain = needed_schedule(table, fastest_ways(table))
+    assert without_unread(table, plain) == plain
