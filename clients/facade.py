@@ -55,6 +55,7 @@ def plan(
     data: str | Path | None = None,
     trust: bool = False,
     progress: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Answer:
     """Find how a model trains, or runs, within ``budget`` bytes.
 
@@ -77,6 +78,7 @@ def plan(
         data: npz file with arrays x and y, from which importance is measured.
         trust: let a model file run code of its own.
         progress: called as the search goes on, perhaps from another thread.
+        stop: polled; once it returns true the best plan so far is the answer.
 
     Returns:
         The answer; ``answer.plan`` is None where nothing fits or the time ran out.
@@ -118,7 +120,7 @@ def plan(
             workers=workers,
         ),
     )
-    return pipeline.solve(graph, request, progress)
+    return pipeline.solve(graph, request, progress, stop)
 
 
 def trace(

@@ -279,13 +279,19 @@ def solve(
     graph: OpGraph,
     request: PlanRequest,
     progress: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Answer:
-    """Plan; ``memplan.solver.solve`` with a clear error where the solver is not installed."""
+    """Plan; ``memplan.solver.solve`` with a clear error where the solver is not installed.
+
+    Args:
+        progress: called as the search goes on.
+        stop: polled; once it returns true the best plan so far is the answer.
+    """
     if find_spec("ortools") is None:
         raise MissingExtraError("the solver is not installed; pip install 'memplan[solver]'")
     from memplan.solver import solve as solve_question
 
-    return solve_question(graph, request, progress=progress)
+    return solve_question(graph, request, progress=progress, stop=stop)
 
 
 def _read(path: str | Path, error: type[MemplanError]) -> bytes:

@@ -17,9 +17,9 @@ import torch
 import memplan
 from examples.catalogue import EXAMPLES, Example
 from memplan.clients import pipeline
-from memplan.clients.cli.comparing import compare_with
+from memplan.clients.cli.comparing import Trial, compare_with
 from memplan.clients.cli.samples import random_inputs
-from memplan.clients.executors.torch import run_step
+from memplan.clients.executors.torch import StepResult, run_step
 from memplan.ir.baseline import baseline_bytes, plain_operations
 from memplan.ir.check import check
 from memplan.ir.errors import MemplanError
@@ -104,11 +104,18 @@ def budget_of(graph: OpGraph, entry: Example) -> int:
 def _execute(graph: OpGraph, plan: Plan, weights: Mapping[str, torch.Tensor]) -> tuple[str, bool]:
     if not check(graph, plan).accepted:
         return "the checker rejects the plan", False
-    samples = random_inputs(graph, plan.batch, seed=0)
-    result = run_step(graph, plan, weights, samples, keep_gradients=True, measure_scratch=False)
-    verdict = compare_with(
-        "autograd", graph, plan, weights, samples, result, seed=0, steps=1, inputs=(), trust=False
-    )
+
+    def execute(trial: Trial) -> StepResult:
+        return run_step(
+            graph, plan, trial.weights, trial.samples, seed=trial.seed, keep_gradients=True,
+            measure_scratch=False,
+        )  # fmt: skip
+
+    def draw(seed: int) -> Mapping[str, torch.Tensor]:
+        return random_inputs(graph, plan.batch, seed)
+
+    trial = Trial(weights, draw(0), seed=0)
+    verdict = compare_with("autograd", graph, plan, trial, execute(trial), run=execute, redraw=draw)
     return ("agrees with autograd" if verdict.agrees else verdict.detail), verdict.agrees
 
 

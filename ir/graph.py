@@ -105,7 +105,7 @@ class WeightSource(Contract):
     ``weight * gamma / sqrt(running_var + epsilon)`` along dimension 0 (dimension 1 where
     ``transposed``).  ``folded_bias`` of (bias or "", beta, gamma, running_mean, running_var):
     ``(bias - running_mean) * gamma / sqrt(running_var + epsilon) + beta``.  An empty name
-    stands for 1 (gamma) or 0 (bias, beta).  ``zeros``: optimizer state.
+    stands for 1 (weight, gamma) or 0 (bias, beta).  ``zeros``: optimizer state.
     """
 
     kind: Literal["copy", "folded_weight", "folded_bias", "zeros"]

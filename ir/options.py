@@ -44,8 +44,11 @@ def update_options(graph: OpGraph, request: PlanRequest) -> dict[str, tuple[Laye
 
 
 def _whole(layer: Layer) -> LayerUpdate:
-    weight = "none" if layer.weight is None else "whole"
-    return LayerUpdate(layer=layer.id, bias=layer.bias is not None, weight=weight)
+    return LayerUpdate(
+        layer=layer.id,
+        bias=layer.bias is not None,
+        weight="none" if layer.weight is None else "whole",
+    )
 
 
 def _choices(layer: Layer, request: PlanRequest) -> list[LayerUpdate]:

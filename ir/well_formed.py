@@ -203,7 +203,7 @@ def _operand_faults(
 
 
 def _update_faults(graph: OpGraph) -> Iterator[str]:
-    serving = Counter(
+    serving: Counter[tuple[str, str]] = Counter(
         (operation.phase, operation.parameter)
         for operation in graph.operations
         if operation.parameter is not None

@@ -86,7 +86,9 @@ class _Bounds:
         per_option = [[0] * len(choice.options) for choice in self.instance.choices]
         total = 0
         for store in self.instance.stores:
-            if store.choice < 0 or len(store.size_bytes) == 1:
+            if self.instance.graph.tensor[store.tensor].role in ("input", "label"):
+                total += store.size_bytes[0] if store.tensor in self._always_resident() else 0
+            elif store.choice < 0 or len(store.size_bytes) == 1:
                 total += store.size_bytes[0]
             else:
                 for option, size in enumerate(store.size_bytes):
@@ -103,6 +105,14 @@ class _Bounds:
             total += min(extra)
         return total
 
+    def _always_resident(self) -> set[str]:
+        """Return what every way of an operation that must run reads from stores."""
+        names: set[str] = set()
+        for index, ways in enumerate(self.ways):
+            if self.must[index] and ways:
+                names |= set.intersection(*(set(way.stores) for way in ways))
+        return names
+
     def best(self) -> ByteBound:
         """Return the highest bound over all operations that must run."""
         instance = self.instance
@@ -111,6 +121,8 @@ class _Bounds:
         if device is not None and device.weights == "ram" and instance.fixed:
             base += frozen_bytes(instance.graph, instance.samples, instance.mask())
         outside = max((min(sizes) for _, sizes in instance.outside_workspace_bytes), default=0)
+        if instance.outside_ways > 1:
+            outside = 0  # another way may need less
         found: tuple[int, int, frozenset[int]] = (outside, -1, frozenset())
         forced = self._forced()
         candidates = []

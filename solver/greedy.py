@@ -21,6 +21,9 @@ from memplan.solver.ways import without_unread
 
 __all__ = ["Exponents", "evict_and_recompute", "random_exponents"]
 
+#: Time to bring back what only the host can write again.
+_LOST = 1 << 62
+
 
 @dataclass(frozen=True, slots=True)
 class Exponents:
@@ -30,6 +33,8 @@ class Exponents:
     distance: float = 1.0
     cost: float = 1.0
     noise: float = 0.0
+    #: Hold what the host has written to the end, so that anything can be computed again.
+    keep_inputs: bool = False
 
 
 def random_exponents(chance: random.Random) -> Exponents:
@@ -39,6 +44,7 @@ def random_exponents(chance: random.Random) -> Exponents:
         distance=chance.uniform(0.0, 1.5),
         cost=chance.uniform(0.3, 1.5),
         noise=chance.choice((0.0, 0.0, 0.3, 0.6)),
+        keep_inputs=chance.random() < 0.3,
     )
 
 
@@ -76,7 +82,8 @@ class _Run:
         for position, (work, way) in enumerate(order):
             for item in table.reads[work][way]:
                 self.uses.setdefault(item, []).append(position)
-        for item in table.kept:
+        kept = {*table.kept, *table.given} if exponents.keep_inputs else table.kept
+        for item in kept:
             self.uses.setdefault(item, []).append(len(order))
         works = table.instance.works
         self.most = table.most_computations
@@ -202,6 +209,8 @@ class _Run:
             if distance <= 0:
                 return item
             cost = self._recompute_time(item, memo, 0)
+            if cost >= _LOST:
+                continue
             score = cost**weights.cost / (
                 self.table.size[item] ** weights.size * distance**weights.distance
             )
@@ -214,12 +223,12 @@ class _Run:
         return best
 
     def _recompute_time(self, item: int, memo: dict[int, int], depth: int) -> int:
-        """Return the time to bring an item back from what is present."""
+        """Return the time to bring an item back from what is present, or at least ``_LOST``."""
         if item in memo:
             return memo[item]
         work = self.table.producer.get(item)
         if work is None:
-            return 0
+            return _LOST
         memo[item] = 0  # a cycle cannot happen; the entry stops repeated descents
         way = self.way.get(work, self.table.allowed[work][0])
         time = self.table.time_ns[work][way]

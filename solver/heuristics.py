@@ -12,7 +12,7 @@ from memplan.solver.cp import never
 from memplan.solver.greedy import Exponents, evict_and_recompute, random_exponents
 from memplan.solver.schedule import Table, live_peak
 from memplan.solver.techniques import Techniques
-from memplan.solver.ways import needed_schedule, starting_ways
+from memplan.solver.ways import needed_schedule, plain_ways, starting_ways
 
 __all__ = ["Found", "find_schedules", "smallest_peak"]
 
@@ -60,17 +60,13 @@ def find_schedules(
     deadline = time.monotonic() + seconds
     chance = random.Random(seed)
     found = Found()
-    orders = []
-    for _, ways in starting_ways(table):
-        order = tuple(needed_schedule(table, ways))
-        peak = live_peak(table, order)
-        if peak is not None:
-            orders.append(order)
-            if allowed(order):
-                found.add(table, order, peak, limit_bytes)
+    orders = _starting_orders(table, allowed)
+    for order, peak in orders.items():
+        if allowed(order):
+            found.add(table, order, peak, limit_bytes)
     plain_fits = bool(found.fitting)
     if techniques.greedy and not plain_fits:
-        _greedy_starts(table, limit_bytes, orders, found, chance, deadline, allowed, stop)
+        _greedy_starts(table, limit_bytes, list(orders), found, chance, deadline, allowed, stop)
     if techniques.annealing and found.least and time.monotonic() < deadline and not plain_fits:
         begin = list(found.fitting[0][1] if found.fitting else found.least)
 
@@ -81,10 +77,19 @@ def find_schedules(
                 found.add(table, steps, peak, limit_bytes)
 
         best, _ = anneal(table, begin, limit_bytes, deadline, seed, keep, stop)
-        peak = live_peak(table, best)
-        if peak is not None and allowed(tuple(best)):
-            found.add(table, tuple(best), peak, limit_bytes)
+        reached = live_peak(table, best)
+        if reached is not None and allowed(tuple(best)):
+            found.add(table, tuple(best), reached, limit_bytes)
     return found
+
+
+def _starting_orders(table: Table, allowed: Callable[[Steps], bool]) -> dict[Steps, int]:
+    """Return schedules in traced order with their peaks; at least one is allowed."""
+    orders = [tuple(needed_schedule(table, ways)) for _, ways in starting_ways(table)]
+    if not any(allowed(order) for order in orders):
+        orders.append(tuple(needed_schedule(table, plain_ways(table))))
+    peaks = {order: live_peak(table, order) for order in orders}
+    return {order: peak for order, peak in peaks.items() if peak is not None}
 
 
 def _greedy_starts(
@@ -126,10 +131,10 @@ def smallest_peak(
     deadline = time.monotonic() + seconds
     chance = random.Random(seed)
     found = Found()
-    orders = [tuple(needed_schedule(table, ways)) for _, ways in starting_ways(table)]
-    for order in orders:
-        peak = live_peak(table, order)
-        if peak is not None:
+    peaks = _starting_orders(table, allowed)
+    orders = list(peaks)
+    for order, peak in peaks.items():
+        if allowed(order):
             found.add(table, order, peak, 0)
     while found.least_peak is not None and time.monotonic() < deadline and not stop():
         if found.least_peak <= lower_bytes:
@@ -141,7 +146,7 @@ def smallest_peak(
         if schedule is None:
             continue
         steps = tuple(schedule)
-        peak = live_peak(table, steps)
-        if peak is not None and allowed(steps):
-            found.add(table, steps, peak, 0)
+        reached = live_peak(table, steps)
+        if reached is not None and allowed(steps):
+            found.add(table, steps, reached, 0)
     return found

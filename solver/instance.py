@@ -131,6 +131,12 @@ class Instance:
         return all(len(choice.options) == 1 for choice in self.choices)
 
     @cached_property
+    def outside_ways(self) -> int:
+        """Most ways of any operation of prologue and epilogue; plans use the first."""
+        operation = self.graph.operation
+        return max((len(operation[n].alternatives) for n in self.outside_operations), default=1)
+
+    @cached_property
     def extra_macs_limit(self) -> int | None:
         """Most extra MACs that the request allows per batch; None: no limit."""
         limit = self.request.compute_limit
@@ -318,10 +324,16 @@ class _Builder:
                         )
                         stores.append(Store(name, choice, sizes))
         if self.trips > 1 and not self.request.stream_inputs:
+            read = {
+                operand.tensor
+                for operation in operations
+                for way in operation.alternatives
+                for operand in way.reads
+            }
             stores += [
                 Store(t.id, -1, (input_bytes(t, self.request.batch, self.samples, False),))
                 for t in self.graph.tensors
-                if t.role in ("input", "label")
+                if t.role in ("input", "label") and t.id in read
             ]
         return tuple(stores)
 

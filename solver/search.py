@@ -190,7 +190,7 @@ def _joined_proof(pursuit: Pursuit, sides: list[Side]) -> Proof:
     solved = [side.proof for side in sides if side.proof is not None and not side.infeasible]
     joint = Proof(
         importance=_limit([p.importance for p in solved], max),
-        restrictions=[f"at most {pursuit.request.computations} computations of one operation"],
+        restrictions=_restrictions(pursuit.request, sides),
     )
     reach = [
         p for p in solved if p.importance is None or p.importance >= -best.worth.minus_importance
@@ -199,6 +199,18 @@ def _joined_proof(pursuit: Pursuit, sides: list[Side]) -> Proof:
     as_fast = [p for p in reach if p.time_ns is not None and p.time_ns <= best.worth.time_ns]
     joint.arena_bytes = _limit([p.arena_bytes for p in as_fast], min)
     return _stronger(joint, proof)
+
+
+def _restrictions(request: PlanRequest, sides: list[Side]) -> list[str]:
+    """Return what the joint model supposes of plans beyond what the request does."""
+    restrictions = [f"at most {request.computations} computations of one operation"]
+    region = sides[0].instance.region
+    regions = () if request.device is None else request.device.regions
+    if region is not None and sum(other.kind == "ram" for other in regions) > 1:
+        restrictions.append(f"everything in region {region.name}")
+    if any(side.instance.outside_ways > 1 for side in sides):
+        restrictions.append("prologue and epilogue by the first way of each operation")
+    return restrictions
 
 
 def _unrestricted_proof(pursuit: Pursuit, sides: list[Side]) -> Proof:
@@ -213,6 +225,8 @@ def _unrestricted_proof(pursuit: Pursuit, sides: list[Side]) -> Proof:
     proof = Proof(importance=sum(max(choice.units) for choice in choices))
     # The time bound is that of one mask: it needs a mask that is the only one of its importance.
     only = all(choice.units.count(max(choice.units)) == 1 for choice in choices)
+    # It counts prologue and epilogue by the first way of each operation.
+    only = only and all(side.instance.outside_ways == 1 for side in sides)
     if only and proof.importance == -best.worth.minus_importance:
         mask = best.instance.mask()
         proof.time_ns = min(

@@ -6,7 +6,14 @@ from collections.abc import Mapping, Sequence
 
 from memplan.solver.schedule import Schedule, Table
 
-__all__ = ["fastest_ways", "needed_schedule", "saving_ways", "without_unread"]
+__all__ = [
+    "fastest_ways",
+    "needed_schedule",
+    "plain_ways",
+    "saving_ways",
+    "starting_ways",
+    "without_unread",
+]
 
 
 def needed_schedule(table: Table, ways: Mapping[int, int]) -> list[tuple[int, int]]:
@@ -109,6 +116,11 @@ def _time_with_own_producers(table: Table, readers: Mapping[int, int], work: int
         ):
             time += min(table.time_ns[producer][w] for w in table.allowed[producer])
     return time
+
+
+def plain_ways(table: Table) -> dict[int, int]:
+    """Return the first alternative that the mask allows: by them nothing is extra."""
+    return {index: allowed[0] for index, allowed in enumerate(table.allowed) if allowed}
 
 
 def starting_ways(table: Table) -> Sequence[tuple[str, dict[int, int]]]:

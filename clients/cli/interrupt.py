@@ -4,8 +4,9 @@ Python handles a signal only between two of its own instructions in the main thr
 solver may stay in native code for minutes.  So the work runs in a thread of its own, and the
 main thread waits where it can be interrupted.
 
-CP-SAT installs a handler of its own for SIGINT, which must not run.  So the signal is blocked in
-all threads meanwhile, and the main thread takes it out of the queue.
+The first Ctrl-C asks the work to stop and give what it has; the second one gives up.  No handler
+may run meanwhile, neither Python's nor one of a library: the signal is blocked in all threads,
+and the main thread takes it out of the queue.
 """
 
 from __future__ import annotations
@@ -18,23 +19,30 @@ from typing import TypeVar
 __all__ = ["run_interruptible"]
 
 T = TypeVar("T")
+Stop = Callable[[], bool]
 _POLL_SECONDS = 0.1
 
 
-def run_interruptible(work: Callable[[], T]) -> T:
+def run_interruptible(work: Callable[[Stop], T], stopping: Callable[[], None]) -> T:
     """Return what ``work`` returns, or raise what it raises.
 
-    On KeyboardInterrupt the thread is left running: the caller must end the process without
-    waiting for it.
+    Args:
+        work: is given a function that returns true once it should stop.
+        stopping: called at the first Ctrl-C.
+
+    Raises:
+        KeyboardInterrupt: at the second Ctrl-C.  The thread is left running: the caller must end
+            the process without waiting for it.
     """
+    stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        return work()  # signals are the main thread's business
+        return work(stop.is_set)  # signals are the main thread's business
     results: list[T] = []
     failures: list[BaseException] = []
 
     def run() -> None:
         try:
-            results.append(work())
+            results.append(work(stop.is_set))
         except BaseException as failure:  # carried to the main thread, where it is raised
             failures.append(failure)
 
@@ -45,7 +53,10 @@ def run_interruptible(work: Callable[[], T]) -> T:
         thread.start()  # inherits the mask, as do the threads that it starts
         while thread.is_alive():
             if signal.sigtimedwait({signal.SIGINT}, 0) is not None:
-                raise KeyboardInterrupt
+                if stop.is_set():
+                    raise KeyboardInterrupt
+                stop.set()
+                stopping()
             thread.join(_POLL_SECONDS)
     finally:
         signal.signal(signal.SIGINT, handler)

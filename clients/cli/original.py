@@ -3,42 +3,71 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from memplan.clients import pipeline
+from memplan.clients.executors.torch import sound_originals
+from memplan.ir.graph import OpGraph
 
 if TYPE_CHECKING:
-    from torch import nn
-
-__all__ = ["original_module"]
-
-
-def original_module(argument: str, inputs: Sequence[str], trust: bool) -> nn.Module:
-    """Return the exported forward pass of a model with its weights in place.
-
-    It is what the loader read, before anything that tracing does to it.
-
-    Raises:
-        ModelError: the model cannot be loaded.
-    """
     import torch
     from torch import nn
 
-    loaded = pipeline.load_model(argument, inputs, trust)
-    module = copy.deepcopy(loaded.forward)
-    for name, value in loaded.read_weights().items():
-        owner_name, _, attribute = name.rpartition(".")
-        try:
-            owner = module.get_submodule(owner_name)
-        except AttributeError:
-            continue  # a parameter that the forward pass does not read
-        if attribute in owner._parameters:
-            owner._parameters[attribute] = nn.Parameter(
-                value, requires_grad=value.is_floating_point()
-            )
-        elif attribute in owner._buffers:
-            owner._buffers[attribute] = value
-        elif isinstance(getattr(owner, attribute, None), torch.Tensor):
-            setattr(owner, attribute, value)
-    return module
+    from memplan.tracing.loaded import LoadedModel
+
+__all__ = ["Original"]
+
+
+@dataclass(frozen=True)
+class Original:
+    """What the loader read, before anything that tracing does to it, and values for it."""
+
+    model: LoadedModel
+    #: Parameters, buffers and constants by qualified name.
+    values: Mapping[str, torch.Tensor]
+
+    @classmethod
+    def load(cls, argument: str, inputs: Sequence[str], trust: bool) -> Original:
+        """Load a model with its own weights.
+
+        Raises:
+            ModelError: the model cannot be loaded.
+        """
+        model = pipeline.load_model(argument, inputs, trust)
+        return cls(model, model.read_weights())
+
+    def redrawn(self, graph: OpGraph, seed: int) -> Original:
+        """Return the same model with random weights that keep its signals alive."""
+        values = sound_originals(graph, self.values, seed)
+        tied = {name: values[first] for name, first in self.model.tied.items() if first in values}
+        return replace(self, values={**values, **tied})
+
+    def weights_of(self, graph: OpGraph) -> dict[str, torch.Tensor]:
+        """Return what its graph makes of these values (batch norm folded, for one)."""
+        from memplan.tracing.weights import build_weights
+
+        return build_weights(graph, lambda: self.values)
+
+    def module(self) -> nn.Module:
+        """Return the exported forward pass with these values in place."""
+        import torch
+        from torch import nn
+
+        module = copy.deepcopy(self.model.forward)
+        for name, value in self.values.items():
+            owner_name, _, attribute = name.rpartition(".")
+            try:
+                owner = module.get_submodule(owner_name)
+            except AttributeError:
+                continue  # a parameter that the forward pass does not read
+            if attribute in owner._parameters:
+                owner._parameters[attribute] = nn.Parameter(
+                    value, requires_grad=value.is_floating_point()
+                )
+            elif attribute in owner._buffers:
+                owner._buffers[attribute] = value
+            elif isinstance(getattr(owner, attribute, None), torch.Tensor):
+                setattr(owner, attribute, value)
+        return module

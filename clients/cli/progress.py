@@ -58,6 +58,10 @@ class Reporter(AbstractContextManager["Reporter"]):
         if self._status is None and began:
             self._console.print(self._line(), soft_wrap=True)
 
+    def note(self, text: str) -> None:
+        """Print a line that stays."""
+        self._console.print(Text(text), soft_wrap=True)
+
     def solving(self, progress: Progress) -> None:
         """Take a report of the solver; may be called from another thread."""
         self.stage(progress.stage, _detail(progress))

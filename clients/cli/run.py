@@ -88,7 +88,7 @@ def run(
     with Reporter(Console(stderr=True)) as reporter:
         reporter.stage("reading the weights")
         values = pipeline.read_weights(checked_graph, weights)
-        from memplan.clients.cli.comparing import compare_with
+        from memplan.clients.cli.comparing import Trial, compare_with
         from memplan.clients.cli.samples import inputs_of_file, random_inputs
         from memplan.clients.executors.torch import run_step
 
@@ -98,24 +98,39 @@ def run(
             if data is None
             else inputs_of_file(checked_graph, batch, data)
         )
+        trial = Trial(values, samples, seed, steps)
+
+        def run_again(trial: Trial, measure_scratch: bool = False) -> StepResult:
+            return run_step(
+                checked_graph,
+                checked_plan,
+                trial.weights,
+                trial.samples,
+                seed=trial.seed,
+                debug=debug,
+                steps=trial.steps,
+                keep_gradients=against is not None and checked_graph.mode == "train",
+                measure_scratch=measure_scratch,
+            )
+
         reporter.stage("running")
-        result = run_step(
-            checked_graph,
-            checked_plan,
-            values,
-            samples,
-            seed=seed,
-            debug=debug,
-            steps=steps,
-            keep_gradients=against is not None and checked_graph.mode == "train",
-        )
+        result = run_again(trial, measure_scratch=True)
         verdict = None
         if against is not None:
             reporter.stage(f"comparing with {against}")
             verdict = compare_with(
-                against, checked_graph, checked_plan, values, samples, result,
-                seed=seed, steps=steps, inputs=inputs or [], trust=trust,
-            )  # fmt: skip
+                against,
+                checked_graph,
+                checked_plan,
+                trial,
+                result,
+                run=run_again,
+                redraw=(lambda other: random_inputs(checked_graph, batch, other))
+                if data is None
+                else None,
+                inputs=inputs or [],
+                trust=trust,
+            )
     if format == "json":
         typer.echo(json.dumps(_summary(checked_graph, checked_plan, result, verdict), indent=2))
     else:
@@ -185,4 +200,6 @@ def _print(
         word, style = ("agrees with", "green") if verdict.agrees else ("DIFFERS from", "bold red")
         detail = printable(verdict.detail, 400)
         row("compared", f"{word} {printable(verdict.reference)}: {detail}", style)
+        for note in verdict.notes:
+            row("", printable(note, 400))
     Console(highlight=False).print(table)

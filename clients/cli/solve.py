@@ -168,6 +168,8 @@ def solve(
     The order of the operations, which of them run twice, the micro-batch, which layers and
     channels are updated, and the address of every tensor in one arena are chosen together.
 
+    Ctrl-C ends the search early with the best plan so far; a second one aborts.
+
     Exit codes: 0 fits, 1 proved not to fit, 2 usage, 3 bad model or data, 4 undecided.
     """
     from memplan.clients import pipeline
@@ -224,7 +226,10 @@ def solve(
             reporter.stage("weights")
             source.write_weights(weights_out)
         reporter.stage("solving")
-        answer = run_interruptible(lambda: pipeline.solve(graph, request, reporter.solving))
+        answer = run_interruptible(
+            lambda stop: pipeline.solve(graph, request, reporter.solving, stop),
+            lambda: reporter.note("stopping with the best plan so far; Ctrl-C again aborts"),
+        )
         if output is not None and answer.plan is not None:
             write_text(output, answer.plan.to_json())
     if output is not None and answer.plan is None:

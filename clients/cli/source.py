@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from memplan.clients import pipeline
 from memplan.clients.cli.progress import Reporter
+from memplan.clients.report.terminal import printable
 from memplan.ir.errors import RequestError
 from memplan.ir.graph import OpGraph
 
@@ -68,6 +69,8 @@ def open_source(
         return Source(graph, None)
     reporter.stage("loading the model")
     model = pipeline.load_model(argument, inputs, trust)
+    for note in model.notes:
+        reporter.note(f"note: {printable(note, 400)}")
     reporter.stage("tracing")
     graph = pipeline.trace_model(model, options, batch)
     if samples is not None:

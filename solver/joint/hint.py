@@ -35,18 +35,24 @@ def add_hints(joint: JointModel, solution: Solution) -> None:
         way_of[v, c] = fixed.works[v].ways[way].name
         for t, (_, d) in solution.lifetimes.served[step].items():
             served[v, c, t] = d
+    running = {
+        key for key in joint.way if way_of.get(key[:2]) == instance.works[key[0]].ways[key[2]].name
+    }
     for key, runs in joint.runs.items():
         model.add_hint(runs, key in step_of)
         model.add_hint(joint.start[key], step_of.get(key, 0))
-    for (v, c, w), literal in joint.way.items():
-        model.add_hint(literal, way_of.get((v, c)) == instance.works[v].ways[w].name)
+    for which, literal in joint.way.items():
+        model.add_hint(literal, which in running)
     for (v, c, t, d), literal in joint.serves.items():
         model.add_hint(literal, served.get((v, c, t)) == d)
-    _hint_lifetimes(joint, solution, step_of)
+    _hint_lifetimes(joint, solution, step_of, running)
 
 
 def _hint_lifetimes(
-    joint: JointModel, solution: Solution, step_of: dict[tuple[int, int], int]
+    joint: JointModel,
+    solution: Solution,
+    step_of: dict[tuple[int, int], int],
+    running: set[tuple[int, int, int]],
 ) -> None:
     model = joint.model
     alignment = joint.instance.alignment_bytes
@@ -67,8 +73,9 @@ def _hint_lifetimes(
         ):
             shared.add((read, copy, written, c))
     for key, literal in joint.shares.items():
-        model.add_hint(literal, (key.read, key.copy, key.written, key.computation) in shared)
-    for (v, c, _), variable in joint.scratch_offset.items():
+        taken = (key.read, key.copy, key.written, key.computation) in shared
+        model.add_hint(literal, taken and (key.work, key.computation, key.way) in running)
+    for (v, c, w), variable in joint.scratch_offset.items():
         step = step_of.get((v, c))
-        if step in scratch_at:
+        if step in scratch_at and (v, c, w) in running:
             model.add_hint(variable, scratch_at[step] // alignment)

@@ -136,9 +136,9 @@ RULES: list[tuple[str, Callable[[Json], Any], str]] = [
     ("self loop", _self_loop, "relu1.*'r1'.*cycle"),
     ("negative size", lambda d: tensor(d, "h1").update(size_bytes=-1, shape=[0], strides=[1]),
      "h1: size_bytes is -1"),
-    ("negative for two samples", lambda d: tensor(d, "h1").update(
+    ("shrinking with the batch", lambda d: tensor(d, "h1").update(
         size_bytes={"fixed": 20, "per_sample": -11}, shape=[0], strides=[1]),
-     "h1: size_bytes is -2 at a batch of 2"),
+     "h1: its bytes shrink as the batch grows"),
     ("shape beyond the bytes", lambda d: tensor(d, "w1").update(shape=[81]), "do not fit its 80"),
     ("negative dimension", lambda d: tensor(d, "w1").update(shape=[-1]), "do not fit"),
     ("strides for other dimensions", lambda d: tensor(d, "w1").update(strides=[1, 1]),
@@ -200,7 +200,7 @@ RULES: list[tuple[str, Callable[[Json], Any], str]] = [
      "macs is -1"),
     ("negative workspace",
      lambda d: operation(d, "relu1")["alternatives"][0].update(
-         workspace_bytes={"fixed": 3, "per_sample": -2}), "workspace_bytes is -1 at a batch of 2"),
+         workspace_bytes={"fixed": 3, "per_sample": -2}), "workspace_bytes shrinks as the batch grows"),
     ("axes without a layer",
      lambda d: operation(d, "relu1")["alternatives"][0].update(axes=["whole"]),
      "need the operation's layer"),

@@ -9,7 +9,7 @@ from ortools.sat.python import cp_model
 from memplan.ir.answer import Answer
 from memplan.ir.check import check
 from memplan.ir.graph import OpGraph
-from memplan.ir.plan import Certificate, Plan
+from memplan.ir.plan import Certificate, Level, Plan
 from memplan.ir.request import PlanRequest
 from memplan.solver.assemble import assemble
 from memplan.solver.instance import Instance, build_instance
@@ -110,14 +110,15 @@ def worth_of(answer: Answer) -> tuple[int, int, int]:
 def accepted_plan(solution: Solution) -> Plan:
     """Return the plan of a solution once the checker has accepted it."""
     instance = solution.instance
+    worth = solution.worth
     certificate = Certificate(
         status="feasible",
         levels=(
-            {"name": "time_ns", "sense": "minimize", "value": solution.worth.time_ns}
-            | {"bound": None, "gap": None},
-            {"name": "arena_bytes", "sense": "minimize", "value": solution.worth.arena_bytes}
-            | {"bound": None, "gap": None},
-        ),  # type: ignore[arg-type]
+            Level(name="time_ns", sense="minimize", value=worth.time_ns, bound=None, gap=None),
+            Level(
+                name="arena_bytes", sense="minimize", value=worth.arena_bytes, bound=None, gap=None
+            ),
+        ),
         lower_bound_bytes=0,
         restrictions=(),
         solver="test",

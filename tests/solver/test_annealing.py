@@ -3,11 +3,13 @@ from __future__ import annotations
 import time
 
 from memplan.solver.annealing import anneal
+from memplan.solver.attempts import within_compute
 from memplan.solver.heuristics import find_schedules, smallest_peak
-from memplan.solver.schedule import Schedule, live_peak
+from memplan.solver.schedule import Schedule, Table, live_peak
 from memplan.solver.techniques import Techniques
 from memplan.solver.ways import fastest_ways, needed_schedule
 from tests.solver.problems import skip, steps, table_of, time_ns
+from tests.support.graph_builder import GraphBuilder, alternative
 from tests.support.hand_graphs import chain
 
 SECONDS = 0.4
@@ -48,9 +50,9 @@ def test_the_start_is_never_made_worse() -> None:
     assert overflow <= before
 
 
-def _overflow_of(table: object, schedule: Schedule, limit: int) -> int:
+def _overflow_of(table: Table, schedule: Schedule, limit: int) -> int:
     deadline = time.monotonic()  # no time: the start itself comes back
-    best, overflow = anneal(table, schedule, limit, deadline, 0, lambda s, t: None)  # type: ignore[arg-type]
+    best, overflow = anneal(table, schedule, limit, deadline, 0, lambda s, t: None)
     assert best == list(schedule)
     return overflow
 
@@ -75,9 +77,7 @@ def test_schedules_that_fit_come_fastest_first() -> None:
 
 def test_what_is_not_allowed_is_not_found() -> None:
     table = table_of(skip())
-    found = find_schedules(
-        table, 120, 0.2, 0, Techniques(), lambda schedule: len(schedule) <= 5
-    )
+    found = find_schedules(table, 120, 0.2, 0, Techniques(), lambda schedule: len(schedule) <= 5)
     assert found.fitting == []
     assert found.least_peak == 176
 
@@ -87,3 +87,25 @@ def test_the_smallest_peak() -> None:
     found = smallest_peak(table, 112, SECONDS, 0)
     assert found.least_peak == 120
     assert live_peak(table, found.least) == 120
+
+
+def test_a_schedule_without_extra_macs_is_always_known() -> None:
+    # The fastest way and the one that saves most both need more MACs than the plain one.
+    build = GraphBuilder("macs", mode="infer", symbolic=False, traced_batch=1)
+    build.tensor("x", "input", 8)
+    build.tensor("out", "activation", 8)
+    build.operation(
+        "f",
+        "forward",
+        [alternative(["x"], macs=10, moved=90_000), alternative(["x"], "fast", macs=20)],
+        ["out"],
+    )
+    table = table_of(build.build(["out"]), compute_limit=0.0)
+
+    def allowed(schedule: Schedule) -> bool:
+        return within_compute(table, schedule)
+
+    for techniques in (Techniques(), Techniques.without("greedy", "annealing")):
+        found = find_schedules(table, 100, 0.1, 0, techniques, allowed)
+        assert [schedule for _, schedule in found.fitting] == [((0, 0),)]
+    assert smallest_peak(table, 0, 0.1, 0, allowed).least == ((0, 0),)

@@ -13,17 +13,21 @@ from tests.support.hand_graphs import chain
 
 
 def greedy(
-    table: Table, limit_bytes: int, time_limit_ns: float = float("inf")
+    table: Table,
+    limit_bytes: int,
+    time_limit_ns: float = float("inf"),
+    keep_inputs: bool = True,
 ) -> list[tuple[int, int]] | None:
     order = needed_schedule(table, fastest_ways(table))
     chance = random.Random(0)
-    return evict_and_recompute(table, order, limit_bytes, Exponents(), chance, time_limit_ns)
+    exponents = Exponents(keep_inputs=keep_inputs)
+    return evict_and_recompute(table, order, limit_bytes, exponents, chance, time_limit_ns)
 
 
 def test_nothing_is_recomputed_where_everything_fits() -> None:
     table = table_of(skip())
     assert greedy(table, PLENTY) == steps(table, "f", "g", "h", "k", "join")
-    assert greedy(table, 176) == steps(table, "f", "g", "h", "k", "join")
+    assert greedy(table, 176, keep_inputs=False) == steps(table, "f", "g", "h", "k", "join")
 
 
 def test_what_does_not_fit_is_evicted_and_recomputed() -> None:
@@ -31,6 +35,13 @@ def test_what_does_not_fit_is_evicted_and_recomputed() -> None:
     schedule = greedy(table, 175)
     assert schedule == steps(table, "f", "g", "h", "k", "f", "join")
     assert live_peak(table, schedule) == 120
+
+
+def test_nothing_is_evicted_that_cannot_come_back() -> None:
+    table = table_of(skip())
+    # x is gone after f, so a must stay, and the limit is exceeded.
+    schedule = greedy(table, 175, keep_inputs=False)
+    assert schedule == steps(table, "f", "g", "h", "k", "join")
 
 
 def test_it_may_exceed_what_cannot_be_had() -> None:

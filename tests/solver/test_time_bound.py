@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from memplan.ir.graph import OpGraph
 from memplan.ir.request import LayerUpdate
 from memplan.solver.time_bound import time_lower_bound
 from tests.solver.problems import skip, table_of, time_ns
@@ -9,9 +10,6 @@ from tests.support.brute_force import brute_force
 from tests.support.graph_builder import GraphBuilder, alternative
 from tests.support.hand_graphs import chain
 from tests.support.random_graphs import random_graph, random_request
-
-#: Moved bytes of the chain of length 1, in traced order.
-MOVED_FORWARD = (128, 100, 20)
 
 
 def test_every_operation_that_must_run_counts_once() -> None:
@@ -38,7 +36,7 @@ def test_prologue_and_epilogue_count_once_and_the_body_per_trip() -> None:
     assert time_lower_bound(parts) > time_lower_bound(whole)
 
 
-def alternatives(fused_macs: int) -> object:
+def alternatives(fused_macs: int) -> OpGraph:
     build = GraphBuilder("fused", mode="infer", symbolic=False, traced_batch=1)
     build.tensor("x", "input", 8)
     build.tensor("t", "activation", 8)
@@ -53,9 +51,7 @@ def alternatives(fused_macs: int) -> object:
     return build.build(["out"])
 
 
-@pytest.mark.parametrize(
-    ("fused_macs", "least"), [(600, time_ns(600)), (99_999, time_ns(500, 10))]
-)
+@pytest.mark.parametrize(("fused_macs", "least"), [(600, time_ns(600)), (99_999, time_ns(500, 10))])
 def test_a_way_pays_for_the_operation_that_it_alone_reads(fused_macs: int, least: int) -> None:
     assert time_lower_bound(table_of(alternatives(fused_macs))) == least
 

@@ -27,7 +27,15 @@ from memplan.tracing.trace import prepare
 from tests.support.graph_interpreter import Outcome, run_step
 from tests.support.models import randomise
 
-__all__ = ["graph_without", "largest_difference", "lowered", "same_step", "targets", "ways"]
+__all__ = [
+    "graph_without",
+    "labels_for",
+    "largest_difference",
+    "lowered",
+    "same_step",
+    "targets",
+    "ways",
+]
 
 SETTINGS = TraceSettings(learning_rate=1.0)
 

@@ -62,6 +62,8 @@ class Comparison:
     signal: float
     #: Nothing moved, or most parameters show nothing: agreement would mean nothing.
     vacuous: bool
+    #: Something is wrong, vacuous or not.
+    differs: bool
     parameters: tuple[ParameterComparison, ...]
     #: What is wrong in one sentence; empty if ``ok``.
     problem: str
@@ -109,12 +111,15 @@ def compare(result: StepResult, reference: Reference, tolerance: float = TOLERAN
             f"{len(wrong)} of {len(parameters)} parameters differ, {worst.parameter} by "
             f"{worst.relative_error:.2g} of its largest value"
         )
-    elif vacuous:
+    differs = bool(problem)
+    if vacuous and not differs:
         problem = (
             f"the comparison is vacuous: {silent} of {len(parameters)} parameters have gradients "
             f"below rounding noise (largest update {signal:.2g}); use other weights or samples"
         )
-    return Comparison(not problem, tolerance, loss_error, signal, vacuous, parameters, problem)
+    return Comparison(
+        not problem, tolerance, loss_error, signal, vacuous, differs, parameters, problem
+    )
 
 
 def _compare_one(

@@ -2,13 +2,17 @@
 
 Only the graph's forward operations are taken, as ordinary torch functions; gradients come from
 autograd, updates from ``torch.optim``.  Nothing is planned, sliced, accumulated or in place.
+
+The step can be computed in float64 instead, and there with the rounding of float32 imitated by
+random relative errors of every operand (Monte Carlo arithmetic; Parker 1997).  Where such
+runs differ among each other, float32 does not determine the step: see ``conditioning``.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, cast
 
 import torch
@@ -25,7 +29,17 @@ from memplan.ir.graph import Operand, Operation, OpGraph, Tensor
 from memplan.ir.request import LayerUpdate
 from memplan.ir.sizes import updated_parameters
 
-__all__ = ["Reference", "autograd_step", "forward_outputs", "optimize"]
+__all__ = ["Precision", "Reference", "autograd_step", "forward_outputs", "optimize"]
+
+#: Largest relative error of an operand that imitates one operation in float32: a few last digits.
+_ROUNDING = 4 * torch.finfo(torch.float32).eps
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """float64; with ``rounding_seed`` the errors of float32 are imitated at each operation."""
+
+    rounding_seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +77,7 @@ def autograd_step(
     seed: int = 0,
     *,
     steps: int = 1,
+    precision: Precision | None = None,
 ) -> Reference:
     """Train some steps on one whole batch by autograd and ``torch.optim``.
 
@@ -74,6 +89,7 @@ def autograd_step(
         inputs: inputs and labels by tensor id.
         seed: of dropout; step number k uses ``seed + k``.
         steps: how many.
+        precision: of the computation; None for that of the graph.  Results have the graph's.
 
     Raises:
         RequestError: the graph does not train.
@@ -81,7 +97,11 @@ def autograd_step(
     """
     if graph.mode != "train":
         raise RequestError("only a graph of mode train has gradients to compare with")
-    values = whole_weights(graph, weights)
+    if precision is not None:
+        values = {name: _widened(value) for name, value in whole_weights(graph, weights).items()}
+        inputs = {name: _widened(value) for name, value in inputs.items()}
+    else:
+        values = whole_weights(graph, weights)
     updates = {update.layer: update for update in mask}
     chosen = sorted(updated_parameters(graph, updates))
     leaves = {name: values[name].clone().requires_grad_() for name in chosen}
@@ -93,7 +113,9 @@ def autograd_step(
     }
 
     def loss_and_gradients(step: int) -> tuple[float, dict[str, torch.Tensor]]:
-        forward = _Forward(graph, batch, {**values, **states, **leaves, **inputs}, seed + step)
+        forward = _Forward(
+            graph, batch, {**values, **states, **leaves, **inputs}, seed + step, precision
+        )
         loss = forward.value(graph.outputs[0])
         found: Any = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
         forward.update_statistics(states)
@@ -102,7 +124,8 @@ def autograd_step(
             for (name, leaf), gradient in zip(leaves.items(), found, strict=True)
         }
 
-    return optimize(graph, updates, leaves, loss_and_gradients, steps, states)
+    reference = optimize(graph, updates, leaves, loss_and_gradients, steps, states)
+    return reference if precision is None else _narrowed(graph, reference)
 
 
 def optimize(
@@ -206,8 +229,17 @@ class _Forward:
     """Values of a graph's forward tensors, computed when asked for."""
 
     def __init__(
-        self, graph: OpGraph, batch: int, values: Mapping[str, torch.Tensor], seed: int
+        self,
+        graph: OpGraph,
+        batch: int,
+        values: Mapping[str, torch.Tensor],
+        seed: int,
+        precision: Precision | None = None,
     ) -> None:
+        self._precision = precision
+        self._rounding: torch.Generator | None = None
+        if precision is not None and precision.rounding_seed is not None:
+            self._rounding = torch.Generator().manual_seed(precision.rounding_seed + seed)
         self._graph = graph
         self._batch = batch
         self._seed = seed
@@ -252,8 +284,10 @@ class _Forward:
 
     def _execute(self, operation: Operation) -> None:
         plain = operation.alternatives[0]
-        operands = [self._operand(operand) for operand in plain.reads]
+        operands = [self._rounded(self._operand(operand)) for operand in plain.reads]
         arguments, keywords = resolve_arguments(plain, operands, self._batch)
+        if self._precision is not None:
+            arguments, keywords = _wide_dtypes(arguments), _wide_dtypes(keywords)
         results = _call(plain.target, arguments, keywords, self._seed)
         if isinstance(results, torch.Tensor):
             results = (results,)
@@ -265,6 +299,13 @@ class _Forward:
             )
         for name, result in zip(operation.writes, found, strict=True):
             self._values[name] = self._laid_out(name, result)
+
+    def _rounded(self, value: torch.Tensor) -> torch.Tensor:
+        """Return an operand with relative errors, which also reach sums that cancel."""
+        if self._rounding is None or not value.is_floating_point():
+            return value
+        noise = torch.rand(value.shape, generator=self._rounding, dtype=value.dtype)
+        return value * (1 + _ROUNDING * (2 * noise - 1))
 
     def _operand(self, operand: Operand) -> torch.Tensor:
         value = self._values[operand.tensor]
@@ -287,7 +328,40 @@ class _Forward:
             )
         if value.stride() == strides and value.storage_offset() == 0:
             return value
-        return torch.empty_strided(shape, strides, dtype=DTYPES[tensor.dtype]).copy_(value)
+        dtype = DTYPES[tensor.dtype] if self._precision is None else value.dtype
+        return torch.empty_strided(shape, strides, dtype=dtype).copy_(value)
+
+
+def _widened(value: torch.Tensor) -> torch.Tensor:
+    return value.double() if value.is_floating_point() else value
+
+
+def _wide_dtypes(argument: Any) -> Any:
+    """Return arguments with float64 where they name a narrower floating-point type."""
+    match argument:
+        case torch.dtype() if argument.is_floating_point:
+            return torch.float64
+        case list() | tuple():
+            return type(argument)(_wide_dtypes(part) for part in argument)
+        case dict():
+            return {name: _wide_dtypes(part) for name, part in argument.items()}
+        case _:
+            return argument
+
+
+def _narrowed(graph: OpGraph, reference: Reference) -> Reference:
+    """Return a reference in the graph's own types."""
+
+    def narrow(values: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {n: value.to(DTYPES[graph.tensor[n].dtype]) for n, value in values.items()}
+
+    return replace(
+        reference,
+        gradients=narrow(reference.gradients),
+        updated=narrow(reference.updated),
+        initial=narrow(reference.initial),
+        states=narrow(reference.states),
+    )
 
 
 def _call(target: str, arguments: Sequence[Any], keywords: Mapping[str, Any], seed: int) -> Results:

@@ -34,7 +34,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[PlanRequest]:
     requests: list[PlanRequest] = []
 
     def solve(
-        graph: OpGraph, request: PlanRequest, progress: Callable[[Any], None] | None = None
+        graph: OpGraph,
+        request: PlanRequest,
+        progress: Callable[[Any], None] | None = None,
+        stop: Callable[[], bool] | None = None,
     ) -> Answer:
         requests.append(request)
         return found(graph, request)

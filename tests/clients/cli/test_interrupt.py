@@ -4,11 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import memplan
 from memplan.clients.cli.interrupt import run_interruptible
 from tests.support.hand_graphs import chain
 
@@ -16,7 +19,7 @@ _SLOW_PLAN = """
 import sys, time
 from memplan.clients import pipeline
 from memplan.clients.cli import main
-def solve(graph, request, progress):
+def solve(graph, request, progress, stop):
     print("started", flush=True)
     time.sleep(60)
 pipeline.solve = solve
@@ -24,58 +27,116 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+_EMPTY_HANDED = """
+import sys, time
+from memplan.clients import pipeline
+from memplan.clients.cli import main
+from memplan.ir.answer import Answer
+def solve(graph, request, progress, stop):
+    print("started", flush=True)
+    while not stop():
+        time.sleep(0.01)
+    return Answer(
+        status="undecided", plan=None, lower_bound_bytes=0, smallest_found_bytes=None,
+        baseline_bytes=0,
+    )
+pipeline.solve = solve
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def started(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
 def test_results_and_failures_come_through() -> None:
-    assert run_interruptible(lambda: 7) == 7
+    assert run_interruptible(lambda stop: 7 + stop(), _silent) == 7
     with pytest.raises(ZeroDivisionError):
-        run_interruptible(lambda: 1 // 0)
+        run_interruptible(lambda stop: 1 // 0, _silent)
 
 
-def test_control_c_while_the_solver_searches(tmp_path: Path) -> None:
+def _silent() -> None:
+    raise AssertionError("nobody interrupted")
+
+
+def test_the_first_control_c_asks_and_the_second_insists() -> None:
+    told: list[str] = []
+
+    def patient(stop: Callable[[], bool]) -> str:
+        os.kill(os.getpid(), signal.SIGINT)
+        while not stop():
+            time.sleep(0.01)
+        return "the best so far"
+
+    assert run_interruptible(patient, lambda: told.append("stopping")) == "the best so far"
+    assert told == ["stopping"]
+    given_up = threading.Event()
+
+    def deaf(stop: Callable[[], bool]) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        while not stop():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+        given_up.wait(60)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_interruptible(deaf, lambda: told.append("again"))
+    given_up.set()
+    assert told == ["stopping", "again"]
+
+
+def test_control_c_keeps_the_best_plan_so_far(tmp_path: Path) -> None:
     """The solver has native threads and a signal handler of its own."""
     (tmp_path / "graph.json").write_text(chain(40, 1024).to_json())
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "memplan.clients.cli", str(tmp_path / "graph.json")),
-            *("--budget", "24KB", "--time-limit", "60", "-o", str(tmp_path / "plan.json")),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    process = started(
+        *("-m", "memplan.clients.cli", str(tmp_path / "graph.json"), "--budget", "24KB"),
+        *("--time-limit", "60", "-o", str(tmp_path / "plan.json")),
     )
     assert process.stderr is not None
     for line in process.stderr:
-        if "bounds" in line:
+        if "joint model" in line:
             break
-    time.sleep(2)
     assert process.poll() is None, "the search ended before it could be interrupted"
+    began = time.monotonic()
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=10)
-    assert errors.splitlines()[-1] == "error: interrupted; no file was left half-written"
-    assert process.returncode == 130
+    output, errors = process.communicate(timeout=30)
+    assert time.monotonic() - began < 20
+    assert "stopping with the best plan so far" in errors
+    assert "fits in 24.0 KB" in output
+    assert process.returncode == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"graph.json", "plan.json"}
+    assert memplan.verify(tmp_path / "graph.json", tmp_path / "plan.json").accepted
+
+
+def test_control_c_without_a_plan_is_undecided(graph_file: Path, tmp_path: Path) -> None:
+    plan = str(tmp_path / "plan.json")
+    process = started("-c", _EMPTY_HANDED, str(graph_file), "--budget", "1MB", "-o", plan)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "started\n"
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=30)
+    assert process.returncode == 4
+    assert "undecided" in output
+    assert "Traceback" not in errors
     assert [path.name for path in tmp_path.iterdir()] == ["graph.json"]
 
 
-def test_control_c_ends_at_once_and_leaves_nothing(graph_file: Path, tmp_path: Path) -> None:
-    plan_file = tmp_path / "plan.json"
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            _SLOW_PLAN,
-            str(graph_file),
-            "--budget",
-            "1MB",
-            "-o",
-            str(plan_file),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def test_a_second_control_c_ends_at_once_and_leaves_nothing(
+    graph_file: Path, tmp_path: Path
+) -> None:
+    plan = str(tmp_path / "plan.json")
+    process = started("-c", _SLOW_PLAN, str(graph_file), "--budget", "1MB", "-o", plan)
     assert process.stdout is not None
+    assert process.stderr is not None
     assert process.stdout.readline() == "started\n"
     began = time.monotonic()
-    os.kill(process.pid, signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    for line in process.stderr:
+        if line.startswith("stopping"):
+            break
+    process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=10)
     assert process.returncode == 130
     assert time.monotonic() - began < 5

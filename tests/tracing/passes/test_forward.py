@@ -98,9 +98,9 @@ class Function(nn.Module):
 
 
 def _twice(x: Tensor) -> Tensor:
-    y = x.relu_()
-    x.add_(1.0 * y)
-    return x * y
+    y = x.add_(1.0 * x.detach())
+    x.add_(2.0 * y.detach())
+    return torch.tanh(x) + 3 * y
 
 
 def _through_a_view(x: Tensor) -> Tensor:

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from memplan.solver.attempts import Pursuit, Side
+from memplan.solver.bounds import lower_bound
+from memplan.solver.mask_search import density_ladder, search_masks
+from memplan.solver.progress import Reporter
+from memplan.solver.techniques import Techniques
+from tests.solver.problems import PLENTY, accepted_plan, instance_of
+from tests.support.hand_graphs import two_layers
+
+
+def pursue(budget: int, *without: str) -> Pursuit:
+    instance = instance_of(
+        two_layers(), budget, update="auto", slice_divisors=(4, 2), criterion="uniform"
+    )
+    side = Side(4, instance, lower_bound(instance))
+    deadline = time.monotonic() + 2.0
+    pursuit = Pursuit(
+        instance.request, Techniques.without(*without), Reporter(None), deadline, sides=[side]
+    )
+    search_masks(pursuit, side, 0.8)
+    return pursuit
+
+
+def test_the_ladder_grows_to_everything() -> None:
+    instance = instance_of(two_layers(), update="auto", slice_divisors=(4, 2))
+    ladder = density_ladder(instance)
+    assert all(ladder)
+    units = {
+        (choice.layer, option): worth
+        for choice in instance.choices
+        for option, worth in zip(choice.options, choice.units, strict=True)
+    }
+    values = [sum(units[layer, option] for layer, option in mask.items()) for mask in ladder]
+    assert values == sorted(values)
+    assert ladder[-1] == {choice.layer: choice.options[-1] for choice in instance.choices}
+
+
+def test_with_plenty_everything_is_updated() -> None:
+    pursuit = pursue(PLENTY)
+    assert pursuit.best is not None
+    assert -pursuit.best.worth.minus_importance == 1_000_000
+
+
+def test_under_a_budget_a_part_is_updated_and_the_plan_checks() -> None:
+    for without in ((), ("mask_model",)):
+        pursuit = pursue(650, *without)
+        assert pursuit.best is not None
+        assert 0 < -pursuit.best.worth.minus_importance < 1_000_000
+        assert pursuit.best.worth.arena_bytes <= 650
+        accepted_plan_of_choice(pursuit)
+
+
+def accepted_plan_of_choice(pursuit: Pursuit) -> None:
+    """The plan is checked under the mask that was found, as if the user had given it."""
+    best = pursuit.best
+    assert best is not None
+    mask = tuple(best.instance.mask().values())
+    asked = best.instance.request.model_copy(update={"update": mask})
+    instance = replace(best.instance, request=asked)
+    accepted_plan(replace(best, table=replace(best.table, instance=instance)))
+
+
+def test_too_little_gives_no_plan() -> None:
+    assert pursue(100).best is None
