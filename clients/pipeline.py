@@ -6,11 +6,12 @@ usage errors and graph-only installations never wait for them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from memplan.ir.errors import (
     GraphError,
@@ -36,12 +37,14 @@ if TYPE_CHECKING:
 __all__ = [
     "GraphOptions",
     "RequestOptions",
-    "build_request",
-    "is_graph_file",
     "Update",
     "Word",
+    "build_request",
+    "check_options",
+    "is_graph_file",
     "load_model",
     "measure_importance",
+    "must_be_model",
     "rank_channels",
     "read_graph",
     "read_plan",
@@ -52,6 +55,9 @@ __all__ = [
     "trace_model",
     "write_weights",
 ]
+
+#: Fields that the user knows under another name than their own.
+_FLAGS = {"budget_bytes": "--budget", "time_limit_seconds": "--time-limit"}
 
 Word = Literal["auto", "full", "last-layer", "bias"]
 Update = Word | tuple[LayerUpdate, ...]
@@ -105,7 +111,7 @@ def read_graph(path: str | Path) -> OpGraph:
     Raises:
         GraphError: the file cannot be read, or is no graph.
     """
-    return OpGraph.from_json(_read(path, GraphError), str(path))
+    return _parse(OpGraph, path)
 
 
 def read_plan(path: str | Path) -> Plan:
@@ -114,7 +120,7 @@ def read_plan(path: str | Path) -> Plan:
     Raises:
         PlanRejectedError: the file cannot be read, or is no plan.
     """
-    return Plan.from_json(_read(path, PlanRejectedError), str(path))
+    return _parse(Plan, path)
 
 
 def refuse_contradictions(graph: OpGraph, options: GraphOptions) -> None:
@@ -141,6 +147,16 @@ def refuse_contradictions(graph: OpGraph, options: GraphOptions) -> None:
             )
 
 
+def must_be_model(argument: str) -> None:
+    """Raise ModelError where an argument can be no model: there is no such file."""
+    if ":" in argument or Path(argument).is_file():
+        return
+    what = "this is a folder" if Path(argument).is_dir() else "there is no such file"
+    raise ModelError(
+        f"{argument}: {what}; MODEL is a .pt2, a .pt, a graph.json, or package.module:function"
+    )
+
+
 def load_model(argument: str, inputs: Sequence[str] = (), trust: bool = False) -> LoadedModel:
     """Load a ``.pt2``, a ``.pt`` or a ``package.module:function``.
 
@@ -148,11 +164,7 @@ def load_model(argument: str, inputs: Sequence[str] = (), trust: bool = False) -
         ModelError: it cannot be read, trusted or exported.
         MissingExtraError: torch is not installed.
     """
-    if ":" not in argument and not Path(argument).is_file():
-        raise ModelError(
-            f"{argument}: there is no such file; MODEL is a .pt2, a .pt, a graph.json, "
-            "or package.module:function"
-        )
+    must_be_model(argument)
     require_torch()
     from memplan.tracing.loaders import load
 
@@ -250,6 +262,16 @@ def build_request(graph: OpGraph, options: RequestOptions) -> PlanRequest:
             f"batch {batch}: the graph {graph.name} holds for a batch of {graph.traced_batch} "
             "only; export the model with a dynamic batch, or leave --batch out"
         )
+    return _request(options, batch)
+
+
+def check_options(options: RequestOptions) -> None:
+    """Raise RequestError where an option is wrong whatever the graph, before one is traced."""
+    micro_batch = options.micro_batch
+    _request(options, options.batch or (1 if micro_batch == "auto" else max(1, micro_batch)))
+
+
+def _request(options: RequestOptions, batch: int) -> PlanRequest:
     values: dict[str, Any] = {
         "budget_bytes": parse_bytes(options.budget),
         "batch": batch,
@@ -271,8 +293,11 @@ def build_request(graph: OpGraph, options: RequestOptions) -> PlanRequest:
     except ValidationError as failure:
         first = failure.errors(include_url=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"][:1])
-        message = first["msg"].removeprefix("Value error, ")
-        raise RequestError(f"{where}: {message}" if where else message) from None
+        message = first["msg"].removeprefix("Value error, ").replace("Input should", "must")
+        flag = _FLAGS.get(where, f"--{where.replace('_', '-')}")
+        given = values.get(where)
+        given = f" {given}" if isinstance(given, int | float | str) else ""
+        raise RequestError(f"{flag}{given}: {message}" if where else message) from None
 
 
 def solve(
@@ -292,6 +317,32 @@ def solve(
     from memplan.solver import solve as solve_question
 
     return solve_question(graph, request, progress=progress, stop=stop)
+
+
+D = TypeVar("D", OpGraph, Plan)
+
+
+def _parse(document: type[D], path: str | Path) -> D:
+    text = _read(path, document.error)
+    try:
+        return document.from_json(text, str(path))
+    except MemplanError:
+        # A graph where a plan is meant has dozens of faults, and one cause.
+        expected, found = document.model_fields["schema_"].default, _schema_of(text)
+        if isinstance(found, str) and found != expected:
+            raise document.error(
+                f"{path}: this is a {found[:40]!r}, expected is a {expected!r}; "
+                "is it the right file?"
+            ) from None
+        raise
+
+
+def _schema_of(text: bytes) -> object:
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return values.get("schema") if isinstance(values, dict) else None
 
 
 def _read(path: str | Path, error: type[MemplanError]) -> bytes:

@@ -156,14 +156,35 @@ class _Annealing:
         return without_unread(table, schedule[:step] + inserted + schedule[step:])
 
     def _shift(self, schedule: Steps) -> Steps | None:
-        """Move a step by some places, within what its operands and readers allow."""
+        """Move a step: by some places, or to where its operands or readers stop it."""
         step = self.chance.randrange(len(schedule))
-        distance = int(self.chance.expovariate(1 / 6)) + 1
-        if self.chance.random() < 0.5:
-            distance = -distance
-        target = min(max(0, step + distance), len(schedule) - 1)
+        kind = self.chance.random()
+        if kind < 0.25:
+            target = self._before_first_reader(schedule, step)
+        elif kind < 0.4:
+            target = self._after_last_operand(schedule, step)
+        else:
+            distance = int(self.chance.expovariate(1 / 6)) + 1
+            target = step + (distance if self.chance.random() < 0.5 else -distance)
+        target = min(max(0, target), len(schedule) - 1)
         if target == step:
             return None
         moved = schedule[step]
         rest = schedule[:step] + schedule[step + 1 :]
-        return [*rest[:target], moved, *rest[target:]]
+        return rest[:target] + [moved] + rest[target:]
+
+    def _before_first_reader(self, schedule: Steps, step: int) -> int:
+        written = set(self.table.writes[schedule[step][0]])
+        for later in range(step + 1, len(schedule)):
+            work, way = schedule[later]
+            if not written.isdisjoint(self.table.reads[work][way]):
+                return later - 1
+        return step
+
+    def _after_last_operand(self, schedule: Steps, step: int) -> int:
+        work, way = schedule[step]
+        read = set(self.table.reads[work][way])
+        for earlier in range(step - 1, -1, -1):
+            if not read.isdisjoint(self.table.writes[schedule[earlier][0]]):
+                return earlier + 1
+        return step

@@ -35,6 +35,13 @@ class ByteBound:
     operation: str
     #: Tensors that must be there at once, with their least sizes.
     tensors: tuple[tuple[str, int], ...]
+    #: Weights beside the arena that count against the budget too.
+    frozen_bytes: int = 0
+
+    @property
+    def budget_bytes(self) -> int:
+        """Least budget."""
+        return self.bytes + self.frozen_bytes
 
 
 def lower_bound(instance: Instance, seconds: float = 2.0) -> ByteBound:
@@ -118,8 +125,9 @@ class _Bounds:
         instance = self.instance
         base = self._stores()
         device = instance.request.device
+        frozen = 0
         if device is not None and device.weights == "ram" and instance.fixed:
-            base += frozen_bytes(instance.graph, instance.samples, instance.mask())
+            frozen = frozen_bytes(instance.graph, instance.samples, instance.mask())
         outside = max((min(sizes) for _, sizes in instance.outside_workspace_bytes), default=0)
         if instance.outside_ways > 1:
             outside = 0  # another way may need less
@@ -145,7 +153,7 @@ class _Bounds:
             ((instance.items[i].tensor, self.size[i]) for i in live), key=lambda t: -t[1]
         )
         name = instance.works[index].operation if index >= 0 else ""
-        return ByteBound(base + value, name, tuple(tensors))
+        return ByteBound(base + value, name, tuple(tensors), frozen)
 
     def _forced(self) -> list[frozenset[int]]:
         """Return for each work the once-computed items that are there while it first runs."""

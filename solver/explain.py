@@ -17,8 +17,10 @@ def explain(graph: OpGraph, request: PlanRequest, outcome: Outcome) -> Explanati
     """Return the reason for an answer without a plan."""
     bound = outcome.lower_bound
     if outcome.infeasible:
+        frozen = f" beside {bound.frozen_bytes} B of frozen weights" if bound.frozen_bytes else ""
         reason = (
-            f"every plan needs at least {bound.bytes} B, the budget is {request.budget_bytes} B"
+            f"every plan needs at least {bound.bytes} B{frozen}, "
+            f"the budget is {request.budget_bytes} B"
         )
     else:
         reason = (

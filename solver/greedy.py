@@ -201,7 +201,7 @@ class _Run:
         reading = self.table.reads[work][way]
         best, least = None, float("inf")
         weights = self.exponents
-        memo: dict[int, int] = {}
+        memo: dict[int, float] = {}
         for item in self.present:
             if not self.evictable[item] or item in pinned or item in reading:
                 continue
@@ -222,16 +222,19 @@ class _Run:
                 best, least = item, score
         return best
 
-    def _recompute_time(self, item: int, memo: dict[int, int], depth: int) -> int:
-        """Return the time to bring an item back from what is present, or at least ``_LOST``."""
+    def _recompute_time(self, item: int, memo: dict[int, float], depth: int) -> float:
+        """Return the time to bring an item back from what is present, shared parts counted twice.
+
+        Infinite where an operation on the way has run as often as it may.
+        """
         if item in memo:
             return memo[item]
         work = self.table.producer.get(item)
-        if work is None:
-            return _LOST
-        memo[item] = 0  # a cycle cannot happen; the entry stops repeated descents
+        if work is None or self.times.get(work, 0) >= self.most[work]:
+            return float("inf")
+        memo[item] = 0.0  # a cycle cannot happen; the entry stops repeated descents
         way = self.way.get(work, self.table.allowed[work][0])
-        time = self.table.time_ns[work][way]
+        time = float(self.table.time_ns[work][way])
         if depth < 60:
             for read in self.table.reads[work][way]:
                 if read not in self.present:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from memplan.solver.annealing import anneal
 from memplan.solver.cp import never
 from memplan.solver.greedy import Exponents, evict_and_recompute, random_exponents
+from memplan.solver.orders import starting_orders
 from memplan.solver.schedule import Table, live_peak
 from memplan.solver.techniques import Techniques
-from memplan.solver.ways import needed_schedule, plain_ways, starting_ways
+from memplan.solver.ways import needed_schedule, plain_ways
 
 __all__ = ["Found", "find_schedules", "smallest_peak"]
 
@@ -84,8 +85,8 @@ def find_schedules(
 
 
 def _starting_orders(table: Table, allowed: Callable[[Steps], bool]) -> dict[Steps, int]:
-    """Return schedules in traced order with their peaks; at least one is allowed."""
-    orders = [tuple(needed_schedule(table, ways)) for _, ways in starting_ways(table)]
+    """Return schedules with their peaks; at least one is allowed."""
+    orders = starting_orders(table)
     if not any(allowed(order) for order in orders):
         orders.append(tuple(needed_schedule(table, plain_ways(table))))
     peaks = {order: live_peak(table, order) for order in orders}
@@ -105,11 +106,16 @@ def _greedy_starts(
     began = time.monotonic()
     until = began + (deadline - began) * 0.6
     number = 0
+    # Least (overflow, time) per order: the better ones are tried more often.
+    reached: dict[int, tuple[int, int]] = {}
     while orders and (number < 2 * len(orders) or (time.monotonic() < until and not stop())):
+        which = number % len(orders)
+        if number >= 2 * len(orders) and reached and chance.random() < 0.6:
+            which = min(reached, key=lambda index: reached[index])
         exponents = Exponents() if number < len(orders) else random_exponents(chance)
         # The greedy's own count errs a little on either side: aim lower now and then.
         aim = limit_bytes if number < len(orders) else int(limit_bytes * chance.uniform(0.9, 1.02))
-        schedule = evict_and_recompute(table, orders[number % len(orders)], aim, exponents, chance)
+        schedule = evict_and_recompute(table, orders[which], aim, exponents, chance)
         number += 1
         if schedule is None:
             continue
@@ -117,6 +123,9 @@ def _greedy_starts(
         peak = live_peak(table, steps)
         if peak is not None and allowed(steps):
             found.add(table, steps, peak, limit_bytes)
+            spent = sum(table.time_ns[work][way] for work, way in steps)
+            worth = (max(0, peak - limit_bytes), spent)
+            reached[which] = min(worth, reached.get(which, worth))
 
 
 def smallest_peak(
@@ -136,7 +145,8 @@ def smallest_peak(
     for order, peak in peaks.items():
         if allowed(order):
             found.add(table, order, peak, 0)
-    while found.least_peak is not None and time.monotonic() < deadline and not stop():
+    midway = time.monotonic() + 0.5 * seconds
+    while found.least_peak is not None and time.monotonic() < midway and not stop():
         if found.least_peak <= lower_bytes:
             break
         aim = int(lower_bytes + (found.least_peak - lower_bytes) * chance.uniform(0.0, 1.0))
@@ -149,4 +159,14 @@ def smallest_peak(
         reached = live_peak(table, steps)
         if reached is not None and allowed(steps):
             found.add(table, steps, reached, 0)
+    # Annealing towards limits that fall with what is reached.
+    for share in (0.4, 0.7, 1.0):
+        if found.least_peak is None or found.least_peak <= lower_bytes or stop():
+            break
+        limit = max(lower_bytes, int(found.least_peak * 0.97))
+        until = min(deadline, midway + share * 0.5 * seconds)
+        steps = tuple(anneal(table, found.least, limit, until, seed, lambda *_: None, stop)[0])
+        lower = live_peak(table, steps)
+        if lower is not None and allowed(steps):
+            found.add(table, steps, lower, 0)
     return found

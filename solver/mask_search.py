@@ -42,7 +42,7 @@ def search_masks(pursuit: Pursuit, side: Side, seconds: float) -> None:
 
 def _too_large(pursuit: Pursuit, side: Side, mask: Mask) -> bool:
     bound = lower_bound(fix_mask(side.instance, mask), 0.02)
-    return bound.bytes > pursuit.request.budget_bytes
+    return bound.budget_bytes > pursuit.request.budget_bytes
 
 
 def _improve(

@@ -68,7 +68,7 @@ def search(
         seconds = min(2.0, 0.05 * request.time_limit_seconds)
         pursuit.sides.append(Side(samples, instance, lower_bound(instance, seconds)))
     weakest = min(pursuit.sides, key=lambda side: side.bound.bytes)
-    hopeful = [side for side in pursuit.sides if side.bound.bytes <= request.budget_bytes]
+    hopeful = [side for side in pursuit.sides if side.bound.budget_bytes <= request.budget_bytes]
     if not hopeful:
         return Outcome(None, None, weakest.bound, pursuit.sides, Proof(), infeasible=True)
     small = all(_computations(side) <= WHOLE_MODEL_COMPUTATIONS for side in hopeful)

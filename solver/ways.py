@@ -8,6 +8,7 @@ from memplan.solver.schedule import Schedule, Table
 
 __all__ = [
     "fastest_ways",
+    "light_updates",
     "needed_schedule",
     "plain_ways",
     "saving_ways",
@@ -123,7 +124,36 @@ def plain_ways(table: Table) -> dict[int, int]:
     return {index: allowed[0] for index, allowed in enumerate(table.allowed) if allowed}
 
 
+def light_updates(table: Table, ways: Mapping[int, int]) -> dict[int, int]:
+    """Return ``ways`` with each update by the alternative that needs the fewest bytes beside it.
+
+    A fused update needs no gradient but both operands of it, after the input gradient is there;
+    for a small weight on large activations the plain one is lighter.
+    """
+    light = dict(ways)
+    for index, work in enumerate(table.instance.works):
+        if work.phase in ("update", "accumulate") and len(table.allowed[index]) > 1:
+            light[index] = min(
+                table.allowed[index],
+                key=lambda way: (  # read in this turn of the loop only
+                    sum(table.size[item] for item in table.reads[index][way])  # noqa: B023
+                    + table.workspace[index][way]  # noqa: B023
+                ),
+            )
+    return light
+
+
 def starting_ways(table: Table) -> Sequence[tuple[str, dict[int, int]]]:
     """Return the sets of alternatives that the heuristics start from, by name."""
     fast, saving = fastest_ways(table), saving_ways(table)
-    return [("fastest", fast)] if fast == saving else [("fastest", fast), ("saving", saving)]
+    candidates = [
+        ("fastest", fast),
+        ("saving", saving),
+        ("fastest, light updates", light_updates(table, fast)),
+        ("saving, light updates", light_updates(table, saving)),
+    ]
+    kept: list[tuple[str, dict[int, int]]] = []
+    for name, ways in candidates:
+        if all(ways != other for _, other in kept):
+            kept.append((name, ways))
+    return kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ from typer.core import TyperGroup
 from memplan.clients.cli import run, serve, solve, trace, verify
 from memplan.clients.cli.exits import ExitCode
 from memplan.clients.cli.help import OVERVIEW
+from memplan.ir.errors import RequestError
 
 __all__ = ["app"]
 
@@ -23,6 +25,11 @@ class _DefaultCommandGroup(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         own_flags = {"-h", "--help", "--version"}
         if args and args[0] not in self.commands and args[0] not in own_flags:
+            if args[0].isidentifier() and not Path(args[0]).exists():
+                raise RequestError(
+                    f"{args[0]}: no command ({', '.join(self.commands)}) and no model file; "
+                    "plan --help shows how"
+                )
             args = [DEFAULT_COMMAND, *args]
         return super().parse_args(ctx, args)
 

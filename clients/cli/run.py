@@ -83,6 +83,8 @@ def run(
 
     checked_graph, checked_plan = pipeline.read_graph(graph), pipeline.read_plan(plan)
     require(checked_graph, checked_plan)
+    if against not in (None, "autograd"):
+        pipeline.must_be_model(against)
     if steps > 1 and against not in (None, "autograd"):
         raise RequestError("--against MODEL compares one step; leave --steps out")
     with Reporter(Console(stderr=True)) as reporter:

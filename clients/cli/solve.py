@@ -196,6 +196,7 @@ def solve(
         seed=seed,
         workers=workers,
     )
+    pipeline.check_options(request_options)
     graph_options = pipeline.GraphOptions(
         mode=mode,
         loss=loss,

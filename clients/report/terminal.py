@@ -90,7 +90,7 @@ def _headline(graph: OpGraph, request: PlanRequest, answer: Answer) -> Text:
         "feasible": (f"fits in {format_bytes(request.budget_bytes)}", "bold green"),
         "infeasible": (f"does not fit in {format_bytes(request.budget_bytes)}: proved", "bold red"),
         "undecided": (
-            f"undecided at {format_bytes(request.budget_bytes)}: time ran out",
+            f"undecided at {format_bytes(request.budget_bytes)}: no plan found, none ruled out",
             "bold yellow",
         ),
     }[answer.status]
@@ -316,14 +316,15 @@ def _explanation(answer: Answer) -> Iterator[RenderableType]:
     if explanation.remedies:
         yield Text("what would help", style="bold")
         table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_column(no_wrap=True, justify="right")
-        table.add_column(no_wrap=True, justify="right")
-        table.add_column(no_wrap=True)
+        for _ in range(3):
+            table.add_column(no_wrap=True, justify="right")
+        table.add_column()
         for remedy in explanation.remedies:
+            # A bound says that less is impossible, not that so much is enough.
             table.add_row(
-                Text(f"  {format_bytes(remedy.bytes_after)}"),
+                Text("  a plan was found" if remedy.proven else "  at least", style="dim"),
+                Text(format_bytes(remedy.bytes_after)),
                 Text(f"{remedy.bytes_after:,} B", style="dim"),
-                Text("a plan was found" if remedy.proven else "at least", style="dim"),
                 Text(printable(remedy.action, 100)),
             )
         yield table

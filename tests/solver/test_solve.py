@@ -15,7 +15,7 @@ from memplan.ir.units import Affine
 from memplan.solver import Techniques, solve, solver_version
 from tests.solver.problems import line, request, skip, worth_of
 from tests.support.brute_force import smallest_arena
-from tests.support.hand_graphs import HAND_GRAPHS, chain, two_layers
+from tests.support.hand_graphs import HAND_GRAPHS, chain, inference, two_layers
 from tests.support.random_graphs import random_graph, random_request
 
 
@@ -178,3 +178,27 @@ def test_the_epilogue_has_no_choice_and_says_so() -> None:
         least = smallest_arena(case, asked)
         assert least is not None
         assert solve(case, asked).lower_bound_bytes <= least
+
+
+def test_frozen_weights_in_ram_share_the_budget_with_the_arena() -> None:
+    graph = inference()
+    device = Device(
+        name="phone",
+        regions=(Region(name="ram", kind="ram", size_bytes=1 << 20, alignment_bytes=1),),
+        rates=Rates(macs_per_second=10**9, moved_bytes_per_second=10**9),
+        weights="ram",
+    )
+    asked = request(graph, batch=1, device=device, time_limit_seconds=30.0)
+    roomy = solve(graph, asked)
+    assert roomy.plan is not None and roomy.plan.totals.frozen_bytes == 40
+    least = roomy.plan.totals.arena_bytes
+    assert roomy.lower_bound_bytes <= least
+    enough = solve(graph, asked.model_copy(update={"budget_bytes": least + 40}))
+    assert enough.status == "optimal"
+    below = roomy.lower_bound_bytes + 39
+    answer = solve(graph, asked.model_copy(update={"budget_bytes": below}))
+    assert answer.status == "infeasible" and answer.explanation is not None
+    assert answer.explanation.reason == (
+        f"every plan needs at least {below - 39} B beside 40 B of frozen weights, "
+        f"the budget is {below} B"
+    )
