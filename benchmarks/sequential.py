@@ -60,13 +60,15 @@ def estimates_of(graph: OpGraph, request: PlanRequest) -> Estimates:
 def plan_sequentially(graph: OpGraph, request: PlanRequest, estimates: Estimates) -> Plan | None:
     """Return the checked plan that the sequential way finds, or None.
 
+    The time limit is for schedules and addresses; the mask's second comes on top.
+
     Raises:
         PlanRejectedError: the plan is wrong (a defect of memplan).
     """
+    masks = {each: choose_mask(estimates[each], request.budget_bytes) for each in estimates}
     deadline = time.monotonic() + request.time_limit_seconds
-    for number, (samples, estimate) in enumerate(estimates.items()):
-        left = max(0.0, deadline - time.monotonic()) / (len(estimates) - number)
-        mask = choose_mask(estimate, request.budget_bytes)
+    for number, (samples, mask) in enumerate(masks.items()):
+        left = max(0.0, deadline - time.monotonic()) / (len(masks) - number)
         instance = build_instance(graph, request, samples, mask)
         solution = _schedule_then_addresses(instance, left)
         if solution is not None:

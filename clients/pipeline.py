@@ -14,11 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from memplan.ir.errors import (
-    GraphError,
     MemplanError,
     MissingExtraError,
     ModelError,
-    PlanRejectedError,
     RequestError,
 )
 from memplan.ir.graph import OpGraph

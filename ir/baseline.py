@@ -51,7 +51,8 @@ def baseline_bytes(graph: OpGraph, batch: int) -> int:
     size = {
         name: tensor_bytes(tensor, batch, mask)
         for name, tensor in graph.tensor.items()
-        if tensor.role != "constant" and (tensor.role not in ("parameter", "state") or name in persistent)
+        if tensor.role != "constant"
+        and (tensor.role not in ("parameter", "state") or name in persistent)
     }
     last_use = {name: len(operations) for name in graph.outputs}
     for step, operation in enumerate(operations):

@@ -64,4 +64,6 @@ class Device(Document):
 
 
 #: Rates that stand in where no device is named: a small Linux-class core, round numbers.
-HOST = Rates(macs_per_second=10_000_000_000, moved_bytes_per_second=10_000_000_000, overhead_ns=1_000)
+HOST = Rates(
+    macs_per_second=10_000_000_000, moved_bytes_per_second=10_000_000_000, overhead_ns=1_000
+)

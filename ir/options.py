@@ -10,7 +10,9 @@ from memplan.ir.request import LayerUpdate, PlanRequest
 __all__ = ["update_options"]
 
 
-def update_options(graph: OpGraph, request: PlanRequest) -> dict[str, tuple[LayerUpdate | None, ...]]:
+def update_options(
+    graph: OpGraph, request: PlanRequest
+) -> dict[str, tuple[LayerUpdate | None, ...]]:
     """Return per layer what may be updated of it; None stands for nothing.
 
     A layer with one option leaves no choice.  In infer mode every layer has the option None.
@@ -18,7 +20,9 @@ def update_options(graph: OpGraph, request: PlanRequest) -> dict[str, tuple[Laye
     Raises:
         RequestError: the request's mask names a layer, bias, axis or channel that is not there.
     """
-    frozen: dict[str, tuple[LayerUpdate | None, ...]] = {layer.id: (None,) for layer in graph.layers}
+    frozen: dict[str, tuple[LayerUpdate | None, ...]] = {
+        layer.id: (None,) for layer in graph.layers
+    }
     if graph.mode == "infer":
         return frozen
     if request.update == "auto":
@@ -32,7 +36,9 @@ def update_options(graph: OpGraph, request: PlanRequest) -> dict[str, tuple[Laye
             if layer.bias is not None
         }
         if not biased:
-            raise RequestError("update bias: no layer of this graph has a bias; use another --update")
+            raise RequestError(
+                "update bias: no layer of this graph has a bias; use another --update"
+            )
         return frozen | biased
     if request.update == "last-layer":
         heads = [layer for layer in graph.layers if layer.kind in ("linear", "convolution")]
@@ -61,7 +67,10 @@ def _choices(layer: Layer, request: PlanRequest) -> list[LayerUpdate]:
         counts = sorted({axis.channels // divisor for divisor in request.slice_divisors})
         choices += [
             LayerUpdate(
-                layer=layer.id, bias=has_bias, weight=axis.name, channels=tuple(sorted(order[:count]))
+                layer=layer.id,
+                bias=has_bias,
+                weight=axis.name,
+                channels=tuple(sorted(order[:count])),
             )
             for count in counts
             if 0 < count < axis.channels

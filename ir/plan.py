@@ -16,7 +16,18 @@ from memplan.ir.errors import MemplanError, PlanRejectedError
 from memplan.ir.limits import MAX_BATCH, MAX_BYTES
 from memplan.ir.request import LayerUpdate, PlanRequest
 
-__all__ = ["Buffer", "Certificate", "Level", "Peak", "PeakTensor", "Plan", "Scope", "Status", "Step", "Totals"]
+__all__ = [
+    "Buffer",
+    "Certificate",
+    "Level",
+    "Peak",
+    "PeakTensor",
+    "Plan",
+    "Scope",
+    "Status",
+    "Step",
+    "Totals",
+]
 
 Count = Annotated[int, Field(ge=0)]
 Bytes = Annotated[int, Field(ge=0, le=MAX_BYTES)]

@@ -33,7 +33,9 @@ class LayerUpdate(Contract):
     @model_validator(mode="after")
     def _is_consistent(self) -> LayerUpdate:
         if (self.weight in ("input", "output")) != bool(self.channels):
-            raise ValueError(f"layer {self.layer}: channels go with an axis, and an axis with channels")
+            raise ValueError(
+                f"layer {self.layer}: channels go with an axis, and an axis with channels"
+            )
         if any(a >= b for a, b in zip(self.channels, self.channels[1:], strict=False)):
             raise ValueError(f"layer {self.layer}: channel indices must ascend")
         if not self.bias and self.weight == "none":
@@ -82,7 +84,9 @@ class PlanRequest(Document):
             raise ValueError(
                 f"micro_batch {self.micro_batch} does not divide the batch {self.batch}"
             )
-        if isinstance(self.update, tuple) and len({u.layer for u in self.update}) < len(self.update):
+        if isinstance(self.update, tuple) and len({u.layer for u in self.update}) < len(
+            self.update
+        ):
             raise ValueError("a layer stands twice in the update mask")
         return self
 

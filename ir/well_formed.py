@@ -113,7 +113,9 @@ def _operation_faults(
     where = f"operation {operation.id}"
     if operation.layer is not None and operation.layer not in graph.layer:
         yield f"{where}: there is no layer {operation.layer!r}"
-    if len({alternative.name for alternative in operation.alternatives}) < len(operation.alternatives):
+    if len({alternative.name for alternative in operation.alternatives}) < len(
+        operation.alternatives
+    ):
         yield f"{where}: two alternatives have the same name"
     for name in operation.writes:
         if name not in graph.tensor:

@@ -171,7 +171,7 @@ class _Annealing:
             return None
         moved = schedule[step]
         rest = schedule[:step] + schedule[step + 1 :]
-        return rest[:target] + [moved] + rest[target:]
+        return [*rest[:target], moved, *rest[target:]]
 
     def _before_first_reader(self, schedule: Steps, step: int) -> int:
         written = set(self.table.writes[schedule[step][0]])

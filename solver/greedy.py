@@ -15,14 +15,12 @@ import random
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isinf
 
 from memplan.solver.schedule import Schedule, Table
 from memplan.solver.ways import without_unread
 
 __all__ = ["Exponents", "evict_and_recompute", "random_exponents"]
-
-#: Time to bring back what only the host can write again.
-_LOST = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +207,7 @@ class _Run:
             if distance <= 0:
                 return item
             cost = self._recompute_time(item, memo, 0)
-            if cost >= _LOST:
+            if isinf(cost):
                 continue
             score = cost**weights.cost / (
                 self.table.size[item] ** weights.size * distance**weights.distance

@@ -135,9 +135,9 @@ def light_updates(table: Table, ways: Mapping[int, int]) -> dict[int, int]:
         if work.phase in ("update", "accumulate") and len(table.allowed[index]) > 1:
             light[index] = min(
                 table.allowed[index],
-                key=lambda way: (  # read in this turn of the loop only
-                    sum(table.size[item] for item in table.reads[index][way])  # noqa: B023
-                    + table.workspace[index][way]  # noqa: B023
+                key=lambda way: (
+                    sum(table.size[item] for item in table.reads[index][way])
+                    + table.workspace[index][way]
                 ),
             )
     return light

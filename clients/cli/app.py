@@ -25,7 +25,8 @@ class _DefaultCommandGroup(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         own_flags = {"-h", "--help", "--version"}
         if args and args[0] not in self.commands and args[0] not in own_flags:
-            if args[0].isidentifier() and not Path(args[0]).exists():
+            is_plan = any(word.startswith("--budget") for word in args)
+            if not is_plan and args[0].isidentifier() and not Path(args[0]).exists():
                 raise RequestError(
                     f"{args[0]}: no command ({', '.join(self.commands)}) and no model file; "
                     "plan --help shows how"

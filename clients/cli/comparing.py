@@ -166,9 +166,7 @@ class _Comparing:
 
     def _note_sound(self, why: str) -> None:
         self.weights = "random"
-        self.notes.append(
-            f"with the given weights {why}; both sides ran again with random weights, to be compared"
-        )
+        self.notes.append(f"with the given weights {why}; both sides ran again with random weights")
 
     def _examine(self, trial: Trial, result: StepResult, reference: Reference) -> Conditioning:
         def again(precision: Precision | None) -> Reference:

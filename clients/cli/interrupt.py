@@ -4,9 +4,7 @@ Python handles a signal only between two of its own instructions in the main thr
 solver may stay in native code for minutes.  So the work runs in a thread of its own, and the
 main thread waits where it can be interrupted.
 
-The first Ctrl-C asks the work to stop and give what it has; the second one gives up.  No handler
-may run meanwhile, neither Python's nor one of a library: the signal is blocked in all threads,
-and the main thread takes it out of the queue.
+The first Ctrl-C asks the work to stop and give what it has; the second one gives up.
 """
 
 from __future__ import annotations
@@ -14,6 +12,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable
+from types import FrameType
 from typing import TypeVar
 
 __all__ = ["run_interruptible"]
@@ -46,21 +45,22 @@ def run_interruptible(work: Callable[[Stop], T], stopping: Callable[[], None]) -
         except BaseException as failure:  # carried to the main thread, where it is raised
             failures.append(failure)
 
-    handler = signal.getsignal(signal.SIGINT)
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    def interrupted(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        stopping()
+
+    before = signal.getsignal(signal.SIGINT)
+    if before != signal.SIG_IGN:  # as nohup and scripts' background jobs have it
+        signal.signal(signal.SIGINT, interrupted)
     try:
         thread = threading.Thread(target=run, name="memplan-solve", daemon=True)
-        thread.start()  # inherits the mask, as do the threads that it starts
+        thread.start()
         while thread.is_alive():
-            if signal.sigtimedwait({signal.SIGINT}, 0) is not None:
-                if stop.is_set():
-                    raise KeyboardInterrupt
-                stop.set()
-                stopping()
             thread.join(_POLL_SECONDS)
     finally:
-        signal.signal(signal.SIGINT, handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        signal.signal(signal.SIGINT, before)
     if failures:
         raise failures[0]
     return results[0]

@@ -318,7 +318,7 @@ def _next_steps(
     if answer.plan is None:
         smallest = answer.smallest_found_bytes
         if smallest is not None and smallest > 0:
-            return [shlex.join(["plan", model, "--budget", str(smallest)]) + "   (was found)"]
+            return [f"the same with --budget {smallest}, of which a plan was found"]
         if answer.status == "infeasible":
             return [f"a --budget of at least {answer.lower_bound_bytes}, or a remedy from above"]
         return ["a longer --time-limit, a larger --budget, or a smaller --batch"]

@@ -7,7 +7,13 @@ import pytest
 
 from memplan.clients import pipeline
 from memplan.clients.pipeline import GraphOptions, RequestOptions
-from memplan.ir.errors import GraphError, MissingExtraError, ModelError, RequestError
+from memplan.ir.errors import (
+    GraphError,
+    MissingExtraError,
+    ModelError,
+    PlanRejectedError,
+    RequestError,
+)
 from tests.support.hand_graphs import chain, diamond
 
 
@@ -30,7 +36,7 @@ def test_a_fixed_batch_stays() -> None:
     [
         ({"seed": -1}, "seed"),
         ({"batch": 6, "micro_batch": 4}, "does not divide"),
-        ({"time_limit_seconds": 0.0}, "time_limit_seconds"),
+        ({"time_limit_seconds": 0.0}, "--time-limit 0.0: must be greater than 0"),
         ({"contributions": {"head": float("nan")}}, "contributions"),
     ],
 )
@@ -73,3 +79,32 @@ def test_what_is_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPa
         pipeline.require_torch()
     with pytest.raises(MissingExtraError, match=r"memplan\[solver\]"):
         pipeline.solve(graph, request)
+
+
+def test_files_of_another_kind_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "graph.json"
+    path.write_text(chain().to_json())
+    with pytest.raises(PlanRejectedError, match=r"this is a 'memplan.graph/1'") as failure:
+        pipeline.read_plan(path)
+    assert "more" not in str(failure.value)
+    path.write_text('{"schema": "memplan.graph/1"}')
+    with pytest.raises(GraphError, match="Field required"):
+        pipeline.read_graph(path)
+    path.write_text("[" * 10_000)
+    with pytest.raises(GraphError):
+        pipeline.read_graph(path)
+
+
+def test_what_can_be_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="this is a folder"):
+        pipeline.load_model(str(tmp_path))
+    with pytest.raises(ModelError, match="there is no such file"):
+        pipeline.load_model(str(tmp_path / "net.pt2"))
+
+
+def test_options_are_checked_before_a_model_is_loaded() -> None:
+    pipeline.check_options(RequestOptions(budget=1024, micro_batch=3))
+    with pytest.raises(RequestError, match=r"--compute-limit -1\.0"):
+        pipeline.check_options(RequestOptions(budget=1024, compute_limit=-1.0))
+    with pytest.raises(RequestError, match="does not divide"):
+        pipeline.check_options(RequestOptions(budget=1024, batch=4, micro_batch=3))

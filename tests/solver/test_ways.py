@@ -4,6 +4,7 @@ from memplan.ir.request import LayerUpdate
 from memplan.solver.schedule import Table, live_peak
 from memplan.solver.ways import (
     fastest_ways,
+    light_updates,
     needed_schedule,
     saving_ways,
     starting_ways,
@@ -48,8 +49,24 @@ def test_saving_ways_keep_fewer_bytes_for_the_backward() -> None:
     saving = saving_ways(table)
     # The bits have 12 B per sample, the activation 80.
     assert works[relu].ways[saving[relu]].name == "bits"
-    assert [name for name, _ in starting_ways(table)] in (["fastest"], ["fastest", "saving"])
-    assert live_peak(table, needed_schedule(table, saving)) is not None
+    starts = starting_ways(table)
+    assert starts[0] == ("fastest", fastest_ways(table))
+    assert ("saving", saving) in starts
+    for _, chosen in starts:
+        assert live_peak(table, needed_schedule(table, chosen)) is not None
+
+
+def test_light_updates_need_the_fewest_bytes_beside_them() -> None:
+    # Of w1: the gradient of 80 B, or g1 (80 per sample), x (40 per sample) and workspace.
+    table = table_of(two_layers(), batch=1)
+    fast = fastest_ways(table)
+    update = next(v for v, w in enumerate(table.instance.works) if w.operation == "update.w1")
+    assert table.instance.works[update].ways[fast[update]].name == "fused"
+    light = light_updates(table, fast)
+    assert table.instance.works[update].ways[light[update]].name == "plain"
+    assert {v: w for v, w in light.items() if v != update} == {
+        v: w for v, w in fast.items() if v != update
+    }
 
 
 def test_one_start_where_the_ways_agree() -> None:

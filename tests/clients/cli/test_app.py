@@ -36,7 +36,11 @@ def test_solve_reaches_a_model_that_is_named_like_a_command(
         (["graph.json", "--budget", "1MB", "--nonsense"], "--nonsense"),
         (["graph.json", "--budget", "1MB", "--mode", "dream"], "dream"),
         (["graph.json", "--budget", "1MB", "--batch", "0"], "--batch"),
+        (["graph.json", "--budget", "1MB", "--time-limit", "0"], "--time-limit 0.0"),
+        (["graph.json", "--budget", "1MB", "--compute-limit", "nan"], "--compute-limit nan"),
+        (["graph.json", "--budget", "1MB", "--seed", str(2**70)], "--seed"),
         (["verify", "graph.json"], "PLAN"),
+        (["verfiy"], "no command (solve, trace, verify, run, serve)"),
     ],
 )
 def test_usage_errors_are_one_line_and_exit_2(

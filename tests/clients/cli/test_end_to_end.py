@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 import memplan
+from memplan.clients import pipeline
 from memplan.clients.cli import main
 from memplan.clients.cli.samples import inputs_of_file, random_inputs
 from memplan.ir.errors import DataError, ModelError, RequestError
@@ -88,6 +90,15 @@ def test_other_weights_differ_from_the_original(
     assert "DIFFERS" in capsys.readouterr().out
 
 
+def test_a_model_that_is_not_there_is_named_before_anything_runs(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*run_arguments(folder), "--against", "nofile.pt2"]) == 3
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: nofile.pt2: there is no such file")
+    assert captured.out == ""
+
+
 def test_an_edited_plan_is_not_run(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -137,6 +148,22 @@ def test_an_exported_program_on_the_command_line_and_in_the_service(tmp_path: Pa
     assert len(here.operations) == len(there.operations)
     assert there.optimizer is not None
     assert there.optimizer.kind == "adam"
+
+
+def test_what_a_loader_notes_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load = pipeline.load_model
+    note = "the batch is fixed at 2 (it is written into a view); export with dynamic_shapes"
+    monkeypatch.setattr(
+        pipeline,
+        "load_model",
+        lambda argument, inputs, trust: replace(load(argument, inputs, trust), notes=(note,)),
+    )
+    assert main(["trace", FACTORY, "--format", "json"]) == 0
+    captured = capsys.readouterr()
+    assert f"note: {note}\n" in captured.err
+    json.loads(captured.out)
 
 
 def test_the_facade_takes_modules_and_graphs() -> None:

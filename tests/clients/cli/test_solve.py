@@ -74,7 +74,9 @@ def test_no_plan_no_file(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(
-        pipeline, "solve", lambda graph, request, progress: not_found(graph, request, proved=proved)
+        pipeline,
+        "solve",
+        lambda graph, request, progress, stop: not_found(graph, request, proved=proved),
     )
     plan_file = tmp_path / "plan.json"
     assert main([str(graph_file), "--budget", "1KB", "-o", str(plan_file)]) == code

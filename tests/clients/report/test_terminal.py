@@ -67,6 +67,21 @@ def test_what_does_not_fit_is_explained() -> None:
     assert "undecided" in render(graph, not_found(graph, REQUEST, proved=False))
 
 
+def test_remedies_say_whether_they_are_plans_or_bounds() -> None:
+    graph = chain()
+    answer = not_found(graph, REQUEST, proved=False)
+    assert answer.explanation is not None
+    (bound,) = answer.explanation.remedies
+    plan = bound.model_copy(update={"proven": True, "action": "a budget of 9000 B"})
+    explanation = answer.explanation.model_copy(update={"remedies": (bound, plan)})
+    text = render(graph, answer.model_copy(update={"explanation": explanation}))
+    lines = [line for line in text.splitlines() if "8,208 B" in line]
+    assert [" ".join(line.split()) for line in lines] == [
+        "at least 8.0 KB 8,208 B a batch of one sample",
+        "a plan was found 8.0 KB 8,208 B a budget of 9000 B",
+    ]
+
+
 def test_names_cannot_steer_the_terminal() -> None:
     assert printable("a\x1b[31mb\nc") == "a?[31mb?c"
     assert len(printable("x" * 1000)) == 60
