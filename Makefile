@@ -31,7 +31,7 @@ check:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p memplan
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 examples: $(VENV)/.installed
 	$(BIN)/python -m examples.run_all

@@ -38,7 +38,7 @@ Mask = dict[str, LayerUpdate]
 
 #: CP-SAT's deterministic time.  The most importance is proved within a fraction of it (0.15 s of
 #: real time on ResNet-50); which of equally important masks takes least is not always.
-_MOST_DETERMINISTIC_SECONDS = 1.0
+_MOST_SECONDS, _TIE_SECONDS = 10.0, 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,7 @@ class _Knapsack:
         model = self.model.clone()
         model.add(self.bytes <= budget_bytes)
         model.maximize(self.importance)
-        solver = _solver()
+        solver = _solver(_MOST_SECONDS)
         if solver.solve(model) not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
             return None
         self.hint = [solver.boolean_value(literal) for _, literal in self.chosen]
@@ -182,7 +182,7 @@ class _Knapsack:
         model.minimize(self.bytes)
         for (_, literal), value in zip(self.chosen, self.hint, strict=bool(self.hint)):
             model.add_hint(literal, value)
-        solver = _solver()
+        solver = _solver(_TIE_SECONDS)
         status = solver.solve(model)
         assert status in (cp_model.OPTIMAL, cp_model.FEASIBLE), "every graph has a mask"
         return {
@@ -192,9 +192,9 @@ class _Knapsack:
         }
 
 
-def _solver() -> cp_model.CpSolver:
+def _solver(seconds: float) -> cp_model.CpSolver:
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
     solver.parameters.random_seed = 0
-    solver.parameters.max_deterministic_time = _MOST_DETERMINISTIC_SECONDS
+    solver.parameters.max_deterministic_time = seconds
     return solver

@@ -65,7 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ["python", "-m", "benchmarks.joint_vs_sequential", *(arguments or sys.argv[1:])]
     )
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(page(rows, command))
+    measured = {row.example for row in rows}
+    missing = [entry.name for entry in EXAMPLES if entry.name not in measured]
+    options.output.write_text(page(rows, command, missing))
     _tell("all", f"{summary(rows)} -> {options.output}")
     return 0
 

@@ -35,7 +35,7 @@ and at least {margin:g} % less time; a *loss* is the reverse. Every plan in the 
 the checker.
 
 {table}
-
+{missing}
 ### The sequential way
 
 What one builds from the parts that exist, each part as good as memplan can do it:
@@ -59,8 +59,8 @@ code is `benchmarks/estimate.py` and `benchmarks/sequential.py`.
 """
 
 
-def page(comparisons: Sequence[Comparison], command: str) -> str:
-    """Return the document with the table."""
+def page(comparisons: Sequence[Comparison], command: str, missing: Sequence[str] = ()) -> str:
+    """Return the document with the table; ``missing`` examples have no line in it."""
     settings = {(each.seconds_limit, each.workers, each.seed) for each in comparisons}
     seconds, workers, seed = max(settings, default=(0.0, 0, 0))
     return _PAGE.format(
@@ -75,4 +75,5 @@ def page(comparisons: Sequence[Comparison], command: str) -> str:
         seed=seed,
         margin=100 * MARGIN,
         table=comparison_table(comparisons),
+        missing=f"\nWithout a line: {', '.join(missing)}.\n" if missing else "",
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.comparison import Comparison, Figures, verdict
-from memplan.ir.units import format_bytes
 
 __all__ = ["comparison_table", "markdown_table", "summary"]
 
@@ -49,7 +48,7 @@ def comparison_table(comparisons: Sequence[Comparison]) -> str:
 
 def _row(comparison: Comparison) -> list[str]:
     sequential, joint = comparison.sequential, comparison.joint
-    budget = f"{format_bytes(comparison.budget_bytes)} ({comparison.factor:g}x)"
+    budget = f"{_kilobytes(comparison.budget_bytes)} ({comparison.factor:g}x)"
     return [
         comparison.example,
         budget,
@@ -65,9 +64,14 @@ def _cells(figures: Figures) -> list[str]:
         return ["does not fit", "-", "-"]
     return [
         f"{100 * figures.importance_ratio:.2f} %",
-        f"{figures.time_ns / 1e6:.3g} ms",
-        format_bytes(figures.arena_bytes),
+        f"{figures.time_ns / 1e6:,.2f} ms",
+        _kilobytes(figures.arena_bytes),
     ]
+
+
+def _kilobytes(size_bytes: int) -> str:
+    """Return KB throughout, so that budget and arenas can be compared by eye."""
+    return f"{size_bytes / 1024:,.1f} KB"
 
 
 def _reason(comparison: Comparison) -> str:

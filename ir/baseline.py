@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memplan.ir.graph import OpGraph, Operation
+from memplan.ir.graph import Operation, OpGraph
 from memplan.ir.options import update_options
 from memplan.ir.request import LayerUpdate, PlanRequest
 from memplan.ir.sizes import tensor_bytes, updated_parameters

@@ -178,8 +178,8 @@ class PhantomArgument(Contract):
 
 Argument = TypeAliasType(
     "Argument",
-    "None | bool | int | float | str | OperandArgument | SizeArgument | DtypeArgument"
-    " | FloatArgument | RunningArgument | PhantomArgument | tuple[Argument, ...]",
+    "bool | int | float | str | OperandArgument | SizeArgument | DtypeArgument"
+    " | FloatArgument | RunningArgument | PhantomArgument | tuple[Argument, ...] | None",
 )
 
 

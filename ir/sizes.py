@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from memplan.ir.graph import Alternative, AxisSize, OpGraph, Operation, Tensor
+from memplan.ir.graph import Alternative, AxisSize, Operation, OpGraph, Tensor
 from memplan.ir.request import LayerUpdate
 
 __all__ = [

@@ -11,7 +11,7 @@ from memplan.ir.limits import MAX_BYTES
 from memplan.ir.units import Affine
 
 if TYPE_CHECKING:
-    from memplan.ir.graph import Alternative, OpGraph, Operand, Operation, Tensor
+    from memplan.ir.graph import Alternative, Operand, Operation, OpGraph, Tensor
 
 __all__ = ["find_fault"]
 
@@ -57,7 +57,9 @@ def _duplicates(graph: OpGraph) -> Iterator[str]:
 
 def _tensor_faults(tensor: Tensor, samples: tuple[int, ...]) -> Iterator[str]:
     if len(tensor.shape) != len(tensor.strides):
-        yield f"tensor {tensor.id}: {len(tensor.shape)} dimensions but {len(tensor.strides)} strides"
+        yield (
+            f"tensor {tensor.id}: {len(tensor.shape)} dimensions but {len(tensor.strides)} strides"
+        )
         return
     if tensor.size_bytes.per_sample < 0:
         yield f"tensor {tensor.id}: its bytes shrink as the batch grows"
@@ -196,12 +198,18 @@ def _operand_faults(
             yield f"{place}: operand {tensor.id} has an offset but no shape"
         return
     if len(operand.shape) != len(operand.strides):
-        yield f"{place}: operand {tensor.id} has {len(operand.shape)} dimensions but {len(operand.strides)} strides"
+        yield (
+            f"{place}: operand {tensor.id} has {len(operand.shape)} dimensions "
+            f"but {len(operand.strides)} strides"
+        )
         return
     for count in samples:
         needed = _extent_bytes(operand.shape, operand.strides, operand.offset, tensor.dtype, count)
         if needed is None or needed > tensor.size_bytes.at(count):
-            yield f"{place}: operand {tensor.id} reaches outside its {tensor.size_bytes.at(count)} bytes"
+            yield (
+                f"{place}: operand {tensor.id} reaches outside its "
+                f"{tensor.size_bytes.at(count)} bytes"
+            )
 
 
 def _update_faults(graph: OpGraph) -> Iterator[str]:

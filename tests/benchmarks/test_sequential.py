@@ -87,6 +87,7 @@ def test_measured_lines_are_not_measured_again(
     assert [line.factor for line in lines] == [1.05, 1.2]
     assert all(line.sequential.fits for line in lines)
     assert page.read_text().count("| resnet8 |") == 2
+    assert "Without a line: ds-cnn, " in page.read_text()
     # Other settings are another measurement.
     assert joint_vs_sequential.main([*arguments, "--seed", "1"]) == 0
     assert len(traced) == 2

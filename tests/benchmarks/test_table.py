@@ -84,8 +84,8 @@ def test_a_row_says_what_was_found_and_what_decides() -> None:
     _, _, importance, fits, time = (
         [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()
     )
-    assert importance[:5] == ["net", "4.0 KB (1.05x)", "10.00 %", "2 ms", "2.0 KB"]
-    assert importance[5:] == ["20.00 %", "3 ms", "2.0 KB", "win (importance +100 %)", "1 / 1"]
+    assert importance[:5] == ["net", "4.0 KB (1.05x)", "10.00 %", "2.00 ms", "2.0 KB"]
+    assert importance[5:] == ["20.00 %", "3.00 ms", "2.0 KB", "win (importance +100 %)", "1 / 1"]
     assert fits[1:5] == ["4.0 KB (1.2x)", "does not fit", "-", "-"]
     assert fits[8] == "win (fits)"
     assert time[8] == "loss (time +100 %)"

@@ -200,7 +200,8 @@ RULES: list[tuple[str, Callable[[Json], Any], str]] = [
      "macs is -1"),
     ("negative workspace",
      lambda d: operation(d, "relu1")["alternatives"][0].update(
-         workspace_bytes={"fixed": 3, "per_sample": -2}), "workspace_bytes shrinks as the batch grows"),
+         workspace_bytes={"fixed": 3, "per_sample": -2}),
+     "workspace_bytes shrinks as the batch grows"),
     ("axes without a layer",
      lambda d: operation(d, "relu1")["alternatives"][0].update(axes=["whole"]),
      "need the operation's layer"),

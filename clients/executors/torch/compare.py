@@ -77,8 +77,9 @@ class Comparison:
 def compare(result: StepResult, reference: Reference, tolerance: float = TOLERANCE) -> Comparison:
     """Compare updated weights, running statistics, loss, and gradients if the result has them."""
     noise = NOISE * max(reference.scales.values(), default=0.0)
+    slope = _slope(reference, noise)
     parameters = tuple(
-        _compare_one(name, result, reference, noise, tolerance)
+        _compare_one(name, result, reference, noise, slope, tolerance)
         for name in sorted(reference.updated)
     )
     loss = result.loss if result.loss is not None else float("nan")
@@ -123,7 +124,12 @@ def compare(result: StepResult, reference: Reference, tolerance: float = TOLERAN
 
 
 def _compare_one(
-    name: str, result: StepResult, reference: Reference, noise: float, tolerance: float
+    name: str,
+    result: StepResult,
+    reference: Reference,
+    noise: float,
+    slope: float,
+    tolerance: float,
 ) -> ParameterComparison:
     expected, before = reference.updated[name], reference.initial[name]
     gradient, scale = reference.gradients[name], reference.scales[name]
@@ -145,7 +151,10 @@ def _compare_one(
     if reference.adaptive:
         clear = reference.reliable[name] & (not silent)
     update_error = _largest((actual - expected)[clear])
-    step_of_noise = noise * update_scale / scale if scale else 0.0
+    step_of_noise = noise * (update_scale / scale if scale else 0.0)
+    if not reference.adaptive:
+        # The reference's own gradient may be an exact zero where others have noise.
+        step_of_noise = max(step_of_noise, noise * slope)
     ok = ok and update_error <= tolerance * update_scale + step_of_noise + last_digit
     ok = ok and bool(torch.isfinite(actual).all())
     return ParameterComparison(
@@ -157,6 +166,18 @@ def _compare_one(
         rounding=last_digit,
         silent=silent,
         ok=ok,
+    )
+
+
+def _slope(reference: Reference, noise: float) -> float:
+    """Return the update per gradient where gradients are clear of noise (SGD: the same for all)."""
+    return max(
+        (
+            _largest(reference.updated[name] - reference.initial[name]) / scale
+            for name, scale in reference.scales.items()
+            if scale > 10 * noise
+        ),
+        default=0.0,
     )
 
 

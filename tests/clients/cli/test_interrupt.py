@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,22 +15,30 @@ import memplan
 from memplan.clients.cli.interrupt import run_interruptible
 from tests.support.hand_graphs import chain
 
-_SLOW_PLAN = """
-import sys, time
-from memplan.clients import pipeline
+# A test run in the background may have inherited that interrupts are ignored.
+_LISTENING = """
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from memplan.clients.cli import main
+"""
+_SEARCH = _LISTENING + "sys.exit(main(sys.argv[1:]))"
+_SLOW_PLAN = (
+    _LISTENING
+    + """
+from memplan.clients import pipeline
 def solve(graph, request, progress, stop):
     print("started", flush=True)
     time.sleep(60)
 pipeline.solve = solve
 sys.exit(main(sys.argv[1:]))
 """
+)
 
 
-_EMPTY_HANDED = """
-import sys, time
+_EMPTY_HANDED = (
+    _LISTENING
+    + """
 from memplan.clients import pipeline
-from memplan.clients.cli import main
 from memplan.ir.answer import Answer
 def solve(graph, request, progress, stop):
     print("started", flush=True)
@@ -43,6 +51,7 @@ def solve(graph, request, progress, stop):
 pipeline.solve = solve
 sys.exit(main(sys.argv[1:]))
 """
+)
 
 
 def started(*arguments: str) -> subprocess.Popen[str]:
@@ -61,13 +70,28 @@ def _silent() -> None:
     raise AssertionError("nobody interrupted")
 
 
+@pytest.fixture
+def listening() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def interrupt_until(stop: Callable[[], bool]) -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    for _ in range(1000):
+        if stop():
+            return
+        time.sleep(0.01)
+    raise AssertionError("the interrupt was not heard")
+
+
+@pytest.mark.usefixtures("listening")
 def test_the_first_control_c_asks_and_the_second_insists() -> None:
     told: list[str] = []
 
     def patient(stop: Callable[[], bool]) -> str:
-        os.kill(os.getpid(), signal.SIGINT)
-        while not stop():
-            time.sleep(0.01)
+        interrupt_until(stop)
         return "the best so far"
 
     assert run_interruptible(patient, lambda: told.append("stopping")) == "the best so far"
@@ -75,11 +99,9 @@ def test_the_first_control_c_asks_and_the_second_insists() -> None:
     given_up = threading.Event()
 
     def deaf(stop: Callable[[], bool]) -> None:
+        interrupt_until(stop)
         os.kill(os.getpid(), signal.SIGINT)
-        while not stop():
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
-        given_up.wait(60)
+        given_up.wait(10)
 
     with pytest.raises(KeyboardInterrupt):
         run_interruptible(deaf, lambda: told.append("again"))
@@ -91,7 +113,7 @@ def test_control_c_keeps_the_best_plan_so_far(tmp_path: Path) -> None:
     """The solver has native threads and a signal handler of its own."""
     (tmp_path / "graph.json").write_text(chain(40, 1024).to_json())
     process = started(
-        *("-m", "memplan.clients.cli", str(tmp_path / "graph.json"), "--budget", "24KB"),
+        *("-c", _SEARCH, str(tmp_path / "graph.json"), "--budget", "24KB"),
         *("--time-limit", "60", "-o", str(tmp_path / "plan.json")),
     )
     assert process.stderr is not None
