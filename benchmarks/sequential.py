@@ -1,6 +1,6 @@
 """Choosing one after the other: the mask, then the schedule, then the addresses.
 
-1. *Mask* (``benchmarks.estimate``): most importance under an additive estimate, full batch.
+1. *Mask* (``memplan.solver.mask_estimate``): most importance under an additive estimate, full batch.
 2. *Schedule*, for that mask: the traced order, with the best recomputation that memplan's own
    greedy starts and annealing find for the budget.
 3. *Addresses*, for that one schedule (the fastest that fits in live bytes): memplan's own packing.
@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from benchmarks.estimate import MemoryEstimate, choose_mask, estimate_memory
 from memplan.ir.check import require
 from memplan.ir.graph import OpGraph
 from memplan.ir.plan import Certificate, Plan
@@ -33,6 +32,7 @@ from memplan.solver.bounds import lower_bound
 from memplan.solver.heuristics import find_schedules
 from memplan.solver.instance import Instance, build_instance
 from memplan.solver.levels import Proof, certify_levels
+from memplan.solver.mask_estimate import MemoryEstimate, choose_mask, estimate_memory
 from memplan.solver.micro_batches import allowed_micro_batches
 from memplan.solver.schedule import Table
 from memplan.solver.solution import Solution, place
@@ -52,7 +52,7 @@ _NARROW = 1.02
 def estimates_of(graph: OpGraph, request: PlanRequest) -> Estimates:
     """Return the estimate for each micro-batch that the request allows."""
     return {
-        samples: estimate_memory(graph, request, samples)
+        samples: estimate_memory(build_instance(graph, request, samples))
         for samples in allowed_micro_batches(graph, request)
     }
 

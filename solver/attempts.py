@@ -12,6 +12,7 @@ from memplan.solver.cp import never
 from memplan.solver.heuristics import Found, find_schedules, smallest_peak
 from memplan.solver.instance import Instance, fix_mask
 from memplan.solver.levels import Proof
+from memplan.solver.mask_estimate import MemoryEstimate, estimate_memory
 from memplan.solver.progress import Reporter
 from memplan.solver.schedule import Schedule, Table
 from memplan.solver.solution import Solution, place
@@ -34,6 +35,13 @@ class Side:
     proof: Proof | None = None
     #: The joint model of this micro-batch has no solution.
     infeasible: bool = False
+    _estimate: MemoryEstimate | None = None
+
+    def memory_estimate(self) -> MemoryEstimate:
+        """Return the additive estimate of what update masks take; made once."""
+        if self._estimate is None:
+            self._estimate = estimate_memory(self.instance, reach_samples=12)
+        return self._estimate
 
 
 @dataclass

@@ -14,7 +14,7 @@ from math import lcm
 
 from memplan.ir.baseline import forward_macs
 from memplan.ir.device import Region
-from memplan.ir.graph import Alternative, Operation, OpGraph
+from memplan.ir.graph import Alternative, Layer, Operation, OpGraph
 from memplan.ir.importance import importance_units
 from memplan.ir.options import update_options
 from memplan.ir.request import LayerUpdate, PlanRequest
@@ -24,7 +24,6 @@ from memplan.ir.sizes import (
     frozen_bytes,
     input_bytes,
     tensor_bytes,
-    updated_parameters,
     workspace_bytes,
 )
 
@@ -255,6 +254,15 @@ class _Builder:
             [{} if option is None else {choice.layer: option} for option in choice.options]
             for choice in self.choices
         ]
+        #: Per parameter: its layer, and which options update it.
+        self.demands: dict[str | None, tuple[int, tuple[bool, ...]]] = {}
+        for index, (layer, masks) in enumerate(zip(graph.layers, self.masks, strict=True)):
+            for name in (layer.weight, layer.bias):
+                if name is not None and name not in self.demands:
+                    self.demands[name] = (
+                        index,
+                        tuple(_updates(layer, mask.get(layer.id), name) for mask in masks),
+                    )
         self.item_index: dict[str, int] = {}
 
     def build(self) -> Instance:
@@ -342,12 +350,8 @@ class _Builder:
 
     def _demand(self, operation: Operation) -> tuple[int, tuple[bool, ...]]:
         """Return the layer of the operation's parameter and which options update it."""
-        for index, layer in enumerate(self.graph.layers):
-            if operation.parameter in (layer.weight, layer.bias):
-                return index, tuple(
-                    operation.parameter in updated_parameters(self.graph, mask)
-                    for mask in self.masks[index]
-                )
+        if operation.parameter in self.demands:
+            return self.demands[operation.parameter]
         return -1, (False,)
 
     def _work(self, operation: Operation) -> Work:
@@ -419,3 +423,12 @@ class _Builder:
             }[what]
             values.append(value if want else 0)
         return choice, tuple(values)
+
+
+def _updates(layer: Layer, update: LayerUpdate | None, parameter: str) -> bool:
+    """Tell whether an update of ``layer`` rewrites ``parameter``, in whole or in part."""
+    if update is None:
+        return False
+    return (update.bias and parameter == layer.bias) or (
+        update.weight != "none" and parameter == layer.weight
+    )

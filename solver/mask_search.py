@@ -1,7 +1,8 @@
 """Which layers and channels to update, where the request leaves it open: most importance first.
 
-Masks come from a ladder by importance per byte and from the mask model.  The most important one
-for which a plan is found is then improved layer by layer.
+Masks come from an exact knapsack under an additive estimate of memory, at some inflation of the
+budget, and on small graphs from the mask model.  The most important one for which a plan is
+found is then improved layer by layer.
 """
 
 from __future__ import annotations
@@ -12,32 +13,70 @@ from memplan.ir.request import LayerUpdate
 from memplan.solver.attempts import Pursuit, Side, cannot_improve, try_mask
 from memplan.solver.bounds import lower_bound
 from memplan.solver.instance import Instance, fix_mask
+from memplan.solver.mask_estimate import MemoryEstimate, choose_mask
 from memplan.solver.mask_model import masks_by_model
 
-__all__ = ["density_ladder", "search_masks"]
+__all__ = ["search_masks"]
 
 Mask = dict[str, LayerUpdate]
+
+#: Graphs of at most so many operations get the mask model, which is slow on larger ones.
+MASK_MODEL_WORKS = 200
+#: Masks that are tried in the bisection.
+_PROBES = 8
 
 
 def search_masks(pursuit: Pursuit, side: Side, seconds: float) -> None:
     """Look for the mask of most importance for which a plan fits, at one micro-batch."""
     until = time.monotonic() + seconds
     gain = _gains(side.instance)
-    masks = density_ladder(side.instance)
-    if pursuit.techniques.mask_model:
-        masks += masks_by_model(side.instance, 0.35 * seconds, pursuit.request.seed, pursuit.stop)
-    unique = [mask for i, mask in enumerate(masks) if mask and mask not in masks[:i]]
-    unique.sort(key=lambda mask: -_importance(mask, gain))
-    slice_seconds = max(0.05, 0.4 * (until - time.monotonic()) / max(1, len(unique)))
-    for mask in unique:
+    estimate = side.memory_estimate()
+    _search_inflation(pursuit, side, estimate, until)
+    if pursuit.techniques.mask_model and len(side.instance.works) <= MASK_MODEL_WORKS:
+        left = max(0.0, until - time.monotonic())
+        masks = masks_by_model(side.instance, 0.4 * left, pursuit.request.seed, pursuit.stop)
+        for mask in sorted(masks, key=lambda mask: -_importance(mask, gain)):
+            if _is_hopeless(pursuit, side, mask) or pursuit.stop():
+                continue
+            if try_mask(pursuit, side, mask, 0.1 * left):
+                break
+    _improve(pursuit, side, estimate, until, gain)
+
+
+def _search_inflation(pursuit: Pursuit, side: Side, estimate: MemoryEstimate, until: float) -> None:
+    """Bisect how much more than the budget the estimate may say.
+
+    The estimate knows neither recomputation nor addresses: a mask that seems too large may fit,
+    and one that seems to fit may not.
+    """
+    budget = pursuit.request.budget_bytes
+    probe_seconds = max(0.2, 0.08 * (until - time.monotonic()))
+    fitting, failing, inflation = 0.0, 0.0, 1.0
+    known: dict[frozenset[tuple[str, LayerUpdate]], bool] = {}
+    for _ in range(_PROBES):
         if pursuit.stop() or (time.monotonic() > until and pursuit.best is not None):
             return
-        if cannot_improve(pursuit, side, mask) or _too_large(pursuit, side, mask):
-            continue
         pursuit.tell(f"update mask, micro-batch {side.samples}")
-        if try_mask(pursuit, side, mask, slice_seconds):
-            break
-    _improve(pursuit, side, until, gain)
+        mask = choose_mask(estimate, int(budget * inflation))
+        key = frozenset(mask.items())
+        if key not in known:
+            known[key] = not _is_hopeless(pursuit, side, mask) and try_mask(
+                pursuit, side, mask, probe_seconds
+            )
+        if known[key]:
+            fitting = inflation
+        else:
+            failing = inflation
+        if not failing:
+            inflation *= 1.5
+        elif not fitting:
+            inflation *= 0.7
+        else:
+            inflation = (fitting * failing) ** 0.5
+
+
+def _is_hopeless(pursuit: Pursuit, side: Side, mask: Mask) -> bool:
+    return cannot_improve(pursuit, side, mask) or _too_large(pursuit, side, mask)
 
 
 def _too_large(pursuit: Pursuit, side: Side, mask: Mask) -> bool:
@@ -46,9 +85,16 @@ def _too_large(pursuit: Pursuit, side: Side, mask: Mask) -> bool:
 
 
 def _improve(
-    pursuit: Pursuit, side: Side, until: float, gain: dict[tuple[str, LayerUpdate], int]
+    pursuit: Pursuit,
+    side: Side,
+    estimate: MemoryEstimate,
+    until: float,
+    gain: dict[tuple[str, LayerUpdate], int],
 ) -> None:
-    """Raise one layer's option after the other while a plan is found, the largest gain first."""
+    """Raise one layer's option after the other while a plan is found.
+
+    First those of the most importance per byte that the estimate adds.
+    """
     tried: set[tuple[str, LayerUpdate]] = set()
     while time.monotonic() < until and not pursuit.stop():
         best = pursuit.best
@@ -57,7 +103,13 @@ def _improve(
         mask = best.instance.mask()
         raises = sorted(
             (
-                (units - _gain_of(mask, layer, gain), layer, number, option)
+                (
+                    (units - _gain_of(mask, layer, gain))
+                    / max(64, estimate.of({**mask, layer: option}) - estimate.of(mask)),
+                    layer,
+                    number,
+                    option,
+                )
                 for number, ((layer, option), units) in enumerate(gain.items())
                 if (layer, option) not in tried and mask.get(layer) != option
             ),
@@ -92,36 +144,3 @@ def _gain_of(mask: Mask, layer: str, gain: dict[tuple[str, LayerUpdate], int]) -
 
 def _importance(mask: Mask, gain: dict[tuple[str, LayerUpdate], int]) -> int:
     return sum(gain[layer, option] for layer, option in mask.items())
-
-
-def density_ladder(instance: Instance, rungs: int = 12) -> list[Mask]:
-    """Return masks that grow: options added in the order of importance per persistent byte."""
-    stores: dict[int, list[int]] = {}
-    for store in instance.stores:
-        if store.choice >= 0 and len(store.size_bytes) > 1:
-            sums = stores.setdefault(store.choice, [0] * len(store.size_bytes))
-            for o, size in enumerate(store.size_bytes):
-                sums[o] += size
-    steps = []
-    for index, choice in enumerate(instance.choices):
-        for o, (option, units) in enumerate(zip(choice.options, choice.units, strict=True)):
-            if option is not None:
-                size = stores.get(index, [0] * len(choice.options))[o]
-                steps.append((units / (size + 64), index, o))
-    steps.sort(reverse=True)
-    chosen: dict[int, int] = {}
-    ladder: list[Mask] = []
-    every = max(1, len(steps) // rungs)
-    for number, (_, index, rung) in enumerate(steps):
-        worth = instance.choices[index].units
-        if index not in chosen or worth[rung] >= worth[chosen[index]]:
-            chosen[index] = rung
-        if number % every == 0 or number == len(steps) - 1:
-            ladder.append(
-                {
-                    instance.choices[i].layer: update
-                    for i, best in chosen.items()
-                    if (update := instance.choices[i].options[best]) is not None
-                }
-            )
-    return ladder

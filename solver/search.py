@@ -19,7 +19,8 @@ from memplan.solver.instance import build_instance, fix_mask
 from memplan.solver.joint import build_joint_model, default_computations
 from memplan.solver.joint.lexicographic import solve_levels
 from memplan.solver.levels import Proof
-from memplan.solver.mask_search import density_ladder, search_masks
+from memplan.solver.mask_estimate import choose_mask
+from memplan.solver.mask_search import search_masks
 from memplan.solver.micro_batches import allowed_micro_batches
 from memplan.solver.progress import Progress, Reporter
 from memplan.solver.schedule import Table
@@ -175,7 +176,7 @@ def _look_for_smallest(pursuit: Pursuit, sides: list[Side]) -> None:
         seconds = max(0.3, pursuit.left / (len(sides) - number))
         pursuit.tell(f"smallest plan, micro-batch {side.samples}")
         instance = side.instance
-        mask = instance.mask() if instance.fixed else density_ladder(instance)[0]
+        mask = instance.mask() if instance.fixed else choose_mask(side.memory_estimate(), 0)
         shrink(pursuit, side, mask, seconds)
 
 

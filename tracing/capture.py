@@ -6,7 +6,8 @@ core decompositions give wrong gradients with attention, and meta tensors take o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -131,7 +132,7 @@ def capture(
             interpreter.mark()
             return [result], list(gradients), [interpreter.attributes[n] for n in buffers]
 
-        with explained(forward.model.name, interpreter):
+        with explained(forward.model.name, interpreter), plain_recurrence():
             traced = make_fx(step)(*attributes.values(), *inputs)
             if _mutates(traced.graph):
                 for value in attributes.values():
@@ -141,6 +142,21 @@ def capture(
                     torch.func.functionalize(lambda *values: again.run(*values), remove="mutations")
                 )(*attributes.values(), *inputs)
     return _read(traced, batch, placeholders, wanted)
+
+
+@contextmanager
+def plain_recurrence() -> Iterator[None]:
+    """Make an LSTM trace to its steps, as a GRU does, and not to one opaque oneDNN kernel.
+
+    That kernel gives less than the traced shapes promise (no workspace), and hides its MACs.
+    """
+    # Not torch.backends.mkldnn.flags: it also sets TF32, which warns.
+    before = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(before)
 
 
 def loss_value(settings: TraceSettings, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,6 @@ import pytest
 
 from benchmarks import joint_vs_sequential
 from benchmarks.comparison import Comparison
-from benchmarks.estimate import choose_mask
 from benchmarks.sequential import (
     estimates_of,
     plan_sequentially,
@@ -17,6 +16,7 @@ from memplan.ir.check import check
 from memplan.ir.graph import OpGraph
 from memplan.ir.options import update_options
 from memplan.ir.request import PlanRequest
+from memplan.solver.mask_estimate import choose_mask
 from tests.support.hand_graphs import chain
 
 

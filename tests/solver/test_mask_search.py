@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from memplan.solver.attempts import Pursuit, Side
 from memplan.solver.bounds import lower_bound
-from memplan.solver.mask_search import density_ladder, search_masks
+from memplan.solver.mask_search import search_masks
 from memplan.solver.progress import Reporter
 from memplan.solver.techniques import Techniques
 from tests.solver.problems import PLENTY, accepted_plan, instance_of
@@ -23,20 +23,6 @@ def pursue(budget: int, *without: str) -> Pursuit:
     )
     search_masks(pursuit, side, 0.8)
     return pursuit
-
-
-def test_the_ladder_grows_to_everything() -> None:
-    instance = instance_of(two_layers(), update="auto", slice_divisors=(4, 2))
-    ladder = density_ladder(instance)
-    assert all(ladder)
-    units = {
-        (choice.layer, option): worth
-        for choice in instance.choices
-        for option, worth in zip(choice.options, choice.units, strict=True)
-    }
-    values = [sum(units[layer, option] for layer, option in mask.items()) for mask in ladder]
-    assert values == sorted(values)
-    assert ladder[-1] == {choice.layer: choice.options[-1] for choice in instance.choices}
 
 
 def test_with_plenty_everything_is_updated() -> None:

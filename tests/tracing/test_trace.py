@@ -276,3 +276,20 @@ def test_settings_are_checked() -> None:
         TraceSettings(learning_rate=0)
     assert not TraceSettings(mode="infer").trains
     assert TraceSettings(mode="infer").loss_contract() is None
+
+
+@pytest.mark.parametrize("mode", ["train", "infer"])
+def test_an_lstm_is_its_steps_and_no_opaque_kernel(mode: str) -> None:
+    before = torch._C._get_mkldnn_enabled()
+    length, width, hidden = 3, 6, 4
+    graph = traced(
+        nn.LSTM(width, hidden, batch_first=True),
+        torch.randn(2, length, width),
+        mode=mode,
+        loss="mse",
+    )
+    forward = [o.alternatives[0] for o in graph.operations if o.phase == "forward"]
+    assert not any("rnn" in a.target for a in forward)
+    macs = sum(a.macs.per_sample for a in forward)
+    assert macs == length * 4 * hidden * (width + hidden)
+    assert torch._C._get_mkldnn_enabled() is before

@@ -6,11 +6,18 @@ from memplan.ir.graph import OpGraph
 from memplan.solver.instance import build_instance, fix_mask
 from memplan.solver.joint import add_hints, build_joint_model, extract
 from memplan.solver.joint.hint import fits_model
-from memplan.solver.mask_search import density_ladder
+from memplan.solver.mask_estimate import choose_mask, estimate_memory
 from memplan.solver.schedule import Table
 from memplan.solver.solution import Solution, place
 from memplan.solver.ways import fastest_ways, needed_schedule
-from tests.solver.problems import accepted_plan, instance_of, skip, solve_model, steps
+from tests.solver.problems import (
+    PLENTY,
+    accepted_plan,
+    instance_of,
+    skip,
+    solve_model,
+    steps,
+)
 from tests.support.hand_graphs import HAND_GRAPHS, two_layers
 from tests.support.random_graphs import random_graph, random_request
 
@@ -37,7 +44,9 @@ def test_a_plan_of_the_heuristics_is_a_solution_of_the_model(name: str, alignmen
 
 def test_a_plan_of_one_mask_is_a_solution_of_the_model_of_all() -> None:
     instance = instance_of(two_layers(), update="auto", slice_divisors=(2,))
-    for mask in density_ladder(instance):
+    estimate = estimate_memory(instance)
+    for budget in (0, 700, 1000, PLENTY):
+        mask = choose_mask(estimate, budget)
         solution = plain_solution(Table.of(fix_mask(instance, mask)))
         joint = build_joint_model(instance)
         add_hints(joint, solution)

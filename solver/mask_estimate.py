@@ -25,10 +25,10 @@ from dataclasses import dataclass
 from ortools.sat.python import cp_model
 
 from memplan.ir.baseline import plain_operations
-from memplan.ir.graph import OpGraph
-from memplan.ir.request import LayerUpdate, PlanRequest
+from memplan.ir.graph import Operation
+from memplan.ir.request import LayerUpdate
 from memplan.ir.sizes import alternative_allowed, tensor_bytes, updated_parameters
-from memplan.solver.instance import Choice, Instance, build_instance, fix_mask
+from memplan.solver.instance import Choice, Instance, fix_mask
 from memplan.solver.schedule import Table, live_peak
 from memplan.solver.ways import needed_schedule, starting_ways
 
@@ -74,34 +74,44 @@ class MemoryEstimate:
         return self.fixed_bytes + reach + sum(option.own_bytes for option in chosen)
 
 
-def estimate_memory(graph: OpGraph, request: PlanRequest, samples: int) -> MemoryEstimate:
-    """Return the estimate for micro-batches of ``samples``."""
-    instance = build_instance(graph, request, samples)
+def estimate_memory(instance: Instance, reach_samples: int | None = None) -> MemoryEstimate:
+    """Return the estimate for an instance with open update options.
+
+    Args:
+        reach_samples: measure ``reach`` at about so many layers only, and let those between have
+            that of the layer before them, which is the larger as a rule; None: at every layer.
+    """
+    count = len(instance.choices)
+    every = 1 if reach_samples is None else max(1, count // reach_samples)
+    layers = []
+    reach = 0
+    saved = _SavedBytes(instance)
+    for index, choice in enumerate(instance.choices):
+        updates = [update for update in choice.options if update is not None]
+        if updates and (index % every == 0 or not reach):
+            reach = _reach_bytes(instance, updates[0])  # the first option is the cheapest
+        layers.append(_option_costs(instance, index, choice, reach, saved))
     return MemoryEstimate(
         fixed_bytes=sum(
             instance.aligned(store.size_bytes[0]) for store in instance.stores if store.choice < 0
         ),
-        layers=tuple(
-            _option_costs(instance, index, choice) for index, choice in enumerate(instance.choices)
-        ),
+        layers=tuple(layers),
     )
 
 
-def _option_costs(instance: Instance, index: int, choice: Choice) -> tuple[OptionCost, ...]:
-    reach: int | None = None
+def _option_costs(
+    instance: Instance, index: int, choice: Choice, reach: int, saved: _SavedBytes
+) -> tuple[OptionCost, ...]:
     costs = []
     for number, (update, units) in enumerate(zip(choice.options, choice.units, strict=True)):
         if update is None:
             continue
-        if reach is None:  # the first option is the cheapest
-            reach = _reach_bytes(instance, update)
         persistent = sum(
             instance.aligned(store.size_bytes[number])
             for store in instance.stores
             if store.choice == index
         )
-        saved = _saved_bytes(instance, update)
-        costs.append(OptionCost(update, units, persistent + saved, reach))
+        costs.append(OptionCost(update, units, persistent + saved.of(update), reach))
     return tuple(costs)
 
 
@@ -111,24 +121,38 @@ def _reach_bytes(instance: Instance, update: LayerUpdate) -> int:
     return min(peak for peak in peaks if peak is not None)
 
 
-def _saved_bytes(instance: Instance, update: LayerUpdate) -> int:
-    """Return the bytes of forward results that the layer's own gradients read."""
-    graph, samples = instance.graph, instance.samples
-    mask = {update.layer: update}
-    total = 0
-    for operation in plain_operations(graph, updated_parameters(graph, mask)):
-        if operation.layer != update.layer or operation.phase != "backward":
-            continue
-        total += min(
-            sum(
-                instance.aligned(tensor_bytes(graph.tensor[name], samples, mask))
-                for name in {operand.tensor for operand in alternative.reads}
-                if graph.tensor[name].role in ("activation", "input")
+class _SavedBytes:
+    """The bytes of forward results that a layer's own gradients read."""
+
+    def __init__(self, instance: Instance) -> None:
+        self.instance = instance
+        #: Backward operations of the plain step by what is updated: the same for every slice.
+        self.backward: dict[frozenset[str], list[Operation]] = {}
+
+    def of(self, update: LayerUpdate) -> int:
+        """Return the bytes for one option of one layer."""
+        instance = self.instance
+        graph, samples = instance.graph, instance.samples
+        mask = {update.layer: update}
+        updated = updated_parameters(graph, mask)
+        if updated not in self.backward:
+            self.backward[updated] = [
+                operation
+                for operation in plain_operations(graph, updated)
+                if operation.layer == update.layer and operation.phase == "backward"
+            ]
+        return sum(
+            min(
+                sum(
+                    instance.aligned(tensor_bytes(graph.tensor[name], samples, mask))
+                    for name in {operand.tensor for operand in alternative.reads}
+                    if graph.tensor[name].role in ("activation", "input")
+                )
+                for alternative in operation.alternatives
+                if alternative_allowed(operation, alternative, mask)
             )
-            for alternative in operation.alternatives
-            if alternative_allowed(operation, alternative, mask)
+            for operation in self.backward[updated]
         )
-    return total
 
 
 def choose_mask(estimate: MemoryEstimate, budget_bytes: int) -> Mask:

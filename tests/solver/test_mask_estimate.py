@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from itertools import product
 
-from benchmarks.estimate import MemoryEstimate, OptionCost, choose_mask
 from memplan.ir.request import LayerUpdate
+from memplan.solver.mask_estimate import MemoryEstimate, OptionCost, choose_mask
 
 
 def option(layer: str, channels: int, importance: int, own: int, reach: int) -> OptionCost:
