@@ -1,6 +1,7 @@
 """Choosing one after the other: the mask, then the schedule, then the addresses.
 
-1. *Mask* (``memplan.solver.mask_estimate``): most importance under an additive estimate, full batch.
+1. *Mask* (``memplan.solver.mask_estimate``): most importance under an additive estimate, at the
+   full batch.
 2. *Schedule*, for that mask: the traced order, with the best recomputation that memplan's own
    greedy starts and annealing find for the budget.
 3. *Addresses*, for that one schedule (the fastest that fits in live bytes): memplan's own packing.
