@@ -22,7 +22,7 @@ Mask = dict[str, LayerUpdate]
 
 #: Graphs of at most so many operations get the mask model, which is slow on larger ones.
 MASK_MODEL_WORKS = 200
-#: Masks that are tried in the bisection.
+#: Different masks that are tried in the bisection.
 _PROBES = 8
 
 
@@ -53,15 +53,18 @@ def _search_inflation(pursuit: Pursuit, side: Side, estimate: MemoryEstimate, un
     probe_seconds = max(0.2, 0.08 * (until - time.monotonic()))
     fitting, failing, inflation = 0.0, 0.0, 1.0
     known: dict[frozenset[tuple[str, LayerUpdate]], bool] = {}
-    for _ in range(_PROBES):
+    for _ in range(4 * _PROBES):
+        if len(known) == _PROBES:
+            return
         if pursuit.stop() or (time.monotonic() > until and pursuit.best is not None):
             return
         pursuit.tell(f"update mask, micro-batch {side.samples}")
         mask = choose_mask(estimate, int(budget * inflation))
         key = frozenset(mask.items())
         if key not in known:
-            known[key] = not _is_hopeless(pursuit, side, mask) and try_mask(
-                pursuit, side, mask, probe_seconds
+            # A mask that is worth less than the incumbent says nothing against larger ones.
+            known[key] = cannot_improve(pursuit, side, mask) or (
+                not _too_large(pursuit, side, mask) and try_mask(pursuit, side, mask, probe_seconds)
             )
         if known[key]:
             fitting = inflation
