@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from ortools.sat.python import cp_model
 
@@ -37,27 +36,20 @@ def solve_model(
     parameters.use_area_energetic_reasoning_in_no_overlap_2d = True
     # Its own handler aborts the process where the solve runs outside the main thread.
     parameters.catch_sigint_signal = False
-    with _watched(solver, stop):
-        return solver, solver.solve(model)
-
-
-@contextmanager
-def _watched(solver: cp_model.CpSolver, stop: Callable[[], bool]) -> Iterator[None]:
-    """Pass a stop on to a running solver."""
     if stop is never:
-        yield
-        return
-    over = threading.Event()
+        return solver, solver.solve(model)
+    return solver, _solve_watched(solver, model, stop)
 
-    def watch() -> None:
-        while not over.wait(_POLL_SECONDS):
-            if stop():
-                solver.stop_search()
 
-    watcher = threading.Thread(target=watch, name="memplan-stop", daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        over.set()
-        watcher.join()
+def _solve_watched(
+    solver: cp_model.CpSolver, model: cp_model.CpModel, stop: Callable[[], bool]
+) -> cp_model.CpSolverStatus:
+    """Solve in a thread, so that this one keeps running Python: signal handlers, and ``stop``."""
+    with ThreadPoolExecutor(1, thread_name_prefix="memplan-solve") as executor:
+        solving = executor.submit(solver.solve, model)
+        while True:
+            try:
+                return solving.result(timeout=_POLL_SECONDS)
+            except TimeoutError:
+                if stop():
+                    solver.stop_search()

@@ -218,6 +218,8 @@ class _Knapsack:
 
 def _solver(seconds: float) -> cp_model.CpSolver:
     solver = cp_model.CpSolver()
+    # CP-SAT would leave the process with the default handler, and Ctrl-C would lose the plan.
+    solver.parameters.catch_sigint_signal = False
     solver.parameters.num_workers = 1
     solver.parameters.random_seed = 0
     solver.parameters.max_deterministic_time = seconds

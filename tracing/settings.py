@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from memplan.ir.errors import RequestError
 from memplan.ir.graph import Loss, Optimizer
@@ -11,27 +11,46 @@ from memplan.ir.limits import MAX_BATCH
 
 __all__ = ["TraceSettings"]
 
+Mode = Literal["train", "infer"]
+LossKind = Literal["cross_entropy", "mse"]
+Target = Literal["labels", "input"]
+OptimizerKind = Literal["sgd", "momentum", "adam"]
+BatchNorm = Literal["frozen", "train"]
+
+#: What each setting may say.  Callers from Python are checked by nobody else.
+_WORDS: dict[str, tuple[str, ...]] = {
+    "mode": get_args(Mode),
+    "loss": get_args(LossKind),
+    "target": get_args(Target),
+    "optimizer": get_args(OptimizerKind),
+    "batch_norm": get_args(BatchNorm),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class TraceSettings:
     """How a model is traced.
 
     Raises:
-        RequestError: a batch or a learning rate that is not positive.
+        RequestError: a word that is none of those allowed, or a batch or a learning rate that is
+            not positive.
     """
 
-    mode: Literal["train", "infer"] = "train"
+    mode: Mode = "train"
     #: Samples per batch; None: the batch of the model's example inputs.
     batch: int | None = None
-    loss: Literal["cross_entropy", "mse"] = "cross_entropy"
+    loss: LossKind = "cross_entropy"
     #: What the loss compares the output with.
-    target: Literal["labels", "input"] = "labels"
-    optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
+    target: Target = "labels"
+    optimizer: OptimizerKind = "sgd"
     learning_rate: float = 0.01
     #: ``frozen``: running statistics, folded into the layer before; ``train``: batch statistics.
-    batch_norm: Literal["frozen", "train"] = "frozen"
+    batch_norm: BatchNorm = "frozen"
 
     def __post_init__(self) -> None:
+        for name, allowed in _WORDS.items():
+            if (value := getattr(self, name)) not in allowed:
+                raise RequestError(f"{name} {value!r}: use one of {', '.join(allowed)}")
         if self.batch is not None and not 1 <= self.batch <= MAX_BATCH:
             raise RequestError(f"batch {self.batch}: use 1 to {MAX_BATCH}")
         if not 0 < self.learning_rate < float("inf"):

@@ -293,3 +293,9 @@ def test_an_lstm_is_its_steps_and_no_opaque_kernel(mode: str) -> None:
     macs = sum(a.macs.per_sample for a in forward)
     assert macs == length * 4 * hidden * (width + hidden)
     assert torch._C._get_mkldnn_enabled() is before
+
+
+@pytest.mark.parametrize("name", ["mode", "loss", "target", "optimizer", "batch_norm"])
+def test_a_word_that_is_not_allowed_is_refused(name: str) -> None:
+    with pytest.raises(RequestError, match=f"{name} 'lion': use one of"):
+        TraceSettings(**{name: "lion"})  # type: ignore[arg-type]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import logging
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +17,7 @@ from memplan.ir.errors import ModelError
 from memplan.tracing.loaded import InputSpec, LoadedModel
 from memplan.tracing.loaders.failures import one_line
 from memplan.tracing.loaders.names import input_name
+from memplan.tracing.loaders.quiet import quietly
 from memplan.tracing.loaders.rebatch import batch_free
 from memplan.tracing.loaders.unlift import Attribute, Baked, Binding, UserInput, unlift
 from memplan.tracing.loaders.values import MAX_VALUE_BYTES, on_meta, statistics_only
@@ -92,7 +91,7 @@ def _export(
     # Sizes 0 and 1 are always specialised, so one sample is shown twice.
     shown = _doubled((positional, keywords), batch) if batch == 1 else (positional, keywords)
     shown_batch = max(batch, 2)
-    with _quietly(), _returning_tensors(module):
+    with quietly(), _returning_tensors(module):
         try:
             return torch.export.export(
                 module, shown[0], shown[1] or None,
@@ -152,20 +151,6 @@ def _tensors_in(output: Any) -> Iterator[torch.Tensor]:
             yield from _tensors_in(dict(leaf))
         elif dataclasses.is_dataclass(leaf) and not isinstance(leaf, type):
             yield from _tensors_in([getattr(leaf, part.name) for part in dataclasses.fields(leaf)])
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Silence the export's running commentary; its errors are reported, not its warnings."""
-    logger = logging.getLogger("torch")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _to_loaded(

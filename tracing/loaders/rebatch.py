@@ -34,6 +34,7 @@ from memplan.tracing.loaders.fake_run import (
     fake_like,
     run_fake,
 )
+from memplan.tracing.loaders.quiet import quietly
 from memplan.tracing.loaders.verify_batch import same_per_sample
 
 __all__ = ["batch_free"]
@@ -64,6 +65,7 @@ _POLICIES = tuple(
 )
 
 
+@quietly()
 def batch_free(loaded: LoadedModel) -> LoadedModel:
     """Return the model with a forward graph that runs at any batch, if there is a proved one.
 
