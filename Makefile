@@ -24,7 +24,7 @@ demo: $(VENV)/.installed
 	    --weights $(DEMO)/weights.safetensors --against autograd
 
 test: $(VENV)/.installed-dev
-	$(MAKE) check
+	@$(MAKE) --no-print-directory check
 
 # The same without setting anything up.
 check:

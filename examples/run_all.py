@@ -48,6 +48,11 @@ class Row:
 
 def main(names: list[str]) -> int:
     """Run the named examples, or all, and return 0 if every one was planned and agreed."""
+    known = [entry.name for entry in EXAMPLES]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        print(f"error: no example {unknown[0]!r}; there are {', '.join(known)}", file=sys.stderr)
+        return 2
     chosen = [entry for entry in EXAMPLES if not names or entry.name in names]
     print(f"{'example':<20}{'plain step':>12}{'budget':>12}{'arena':>12}{'seconds':>9}  outcome")
     failures = 0
