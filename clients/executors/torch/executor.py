@@ -278,14 +278,17 @@ class ArenaExecutor:
                 self._binder.tensor(name, buffer.id).copy_(part)
 
     def _find_outputs(self) -> dict[str, torch.Tensor]:
-        """Return views of the outputs where they lie when the body ends."""
-        found: dict[str, torch.Tensor] = {}
-        for step in self.plan.body:
-            operation = self.graph.operation[step.operation]
-            for name, number in zip(operation.writes, step.writes, strict=True):
-                if name in self.graph.outputs:
-                    found[name] = self._binder.tensor(name, number)
-        return found
+        """Return views of the outputs where they lie when the body ends.
+
+        An operation that writes an output may run again for another of its results: the
+        computation that counts is the one whose buffer is still there at the end.
+        """
+        end = len(self.plan.prologue) + len(self.plan.body)
+        return {
+            buffer.tensor: self._binder.tensor(buffer.tensor, buffer.id)
+            for buffer in self.plan.buffers
+            if buffer.tensor in self.graph.outputs and buffer.end_step >= end
+        }
 
     def _whole_output(self, name: str, parts: list[torch.Tensor]) -> torch.Tensor:
         shape = self.graph.tensor[name].shape

@@ -214,6 +214,62 @@ def test_poison_finds_a_buffer_that_dies_too_early() -> None:
     assert not comparison.ok
 
 
+def test_the_output_is_the_computation_that_is_there_at_the_end() -> None:
+    """The loss is computed again for its other result; that copy of the loss dies at once."""
+    case = traced("plain_cnn")
+    inputs = random_inputs(case.graph, 2, classes=case.classes)
+    plan = random_plan(case.graph, 2, 2, full_mask(case.graph), seed=8)
+    loss = case.graph.producer[case.graph.outputs[0]].id
+    first = max(index for index, step in enumerate(plan.body) if step.operation == loss)
+    kept = plan.body[first].writes[0]
+    again = plan.body[first].model_copy(update={"computation": plan.body[first].computation + 1})
+    buffers = [
+        # Everything after the second computation happens one step later.
+        b.model_copy(
+            update={
+                "start_step": b.start_step + (b.start_step > first),
+                "end_step": max(
+                    b.end_step + (b.end_step > first),
+                    first + 2 if b.id in again.reads else 0,
+                ),
+            }
+        )
+        for b in plan.buffers
+    ]
+    writes = []
+    for number in again.writes:
+        top = max(b.offset + b.size_bytes for b in buffers)
+        writes.append(len(buffers))
+        buffers.append(
+            buffers[number].model_copy(
+                update={
+                    "id": len(buffers),
+                    "computation": again.computation,
+                    "offset": -(-top // 64) * 64,
+                    "start_step": first + 1,
+                    "end_step": first + 2,
+                }
+            )
+        )
+    body = (
+        *plan.body[: first + 1],
+        again.model_copy(update={"writes": tuple(writes)}),
+        *plan.body[first + 1 :],
+    )
+    twice = plan.model_copy(
+        update={
+            "body": body,
+            "buffers": tuple(buffers),
+            "totals": plan.totals.model_copy(
+                update={"arena_bytes": max(b.offset + b.size_bytes for b in buffers)}
+            ),
+        }
+    )
+    assert buffers[kept].end_step == len(body)
+    result = run_step(case.graph, twice, case.weights, inputs, debug=True)
+    assert result.loss == run_step(case.graph, plan, case.weights, inputs).loss
+
+
 def test_bad_data_is_refused_with_the_name_of_what_is_wrong() -> None:
     case = traced("plain_cnn")
     graph, weights = case.graph, case.weights
