@@ -73,6 +73,8 @@ class PlanRequest(Document):
     stream_inputs: bool = False
     alignment_bytes: Annotated[int, Field(ge=1, le=4096)] = 16
     time_limit_seconds: Annotated[float, Field(gt=0, le=86_400)] = 30.0
+    #: The time limit counts work done and not the clock: the same plan every time, on any machine.
+    deterministic: bool = False
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     workers: Annotated[int, Field(ge=1, le=256)] = 2
 

@@ -14,7 +14,7 @@ from memplan.ir.graph import OpGraph
 from memplan.ir.plan import Certificate, Plan
 from memplan.ir.request import PlanRequest
 from memplan.solver.assemble import assemble
-from memplan.solver.cp import never
+from memplan.solver.clock import Clock, WorkClock, never
 from memplan.solver.explain import explain
 from memplan.solver.levels import certify_levels
 from memplan.solver.progress import Progress
@@ -49,7 +49,8 @@ def solve(
         PlanRejectedError: the search produced a plan that is wrong (a defect of memplan).
     """
     began = time.monotonic()
-    outcome = search(graph, request, techniques or Techniques(), progress, stop)
+    clock = WorkClock(stop) if request.deterministic else Clock(stop)
+    outcome = search(graph, request, techniques or Techniques(), progress, clock)
     plan = None if outcome.best is None else _checked_plan(graph, request, outcome)
     status: Literal["optimal", "feasible", "infeasible", "undecided"]
     if plan is not None:
@@ -64,7 +65,7 @@ def solve(
             outcome.smallest.worth.arena_bytes if outcome.smallest is not None else None
         ),
         baseline_bytes=baseline_bytes(graph, request.batch),
-        explanation=None if plan is not None else explain(graph, request, outcome),
+        explanation=None if plan is not None else explain(graph, request, outcome, clock),
         solve_seconds=round(time.monotonic() - began, 3),
     )
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import math
 import random
-import time
 from collections.abc import Callable
 
-from memplan.solver.cp import never
+from memplan.solver.clock import WALL, Clock
 from memplan.solver.schedule import Schedule, Table, live_profile
 from memplan.solver.ways import without_unread
 
@@ -20,17 +19,20 @@ __all__ = ["anneal"]
 
 Steps = list[tuple[int, int]]
 
+#: What a move and its measurement take, per step of the schedule; measured.
+_SECONDS_PER_STEP = 3e-6
+
 
 def anneal(
     table: Table,
     start: Schedule,
     limit_bytes: int,
-    deadline: float,
+    until: float,
     seed: int,
     on_better: Callable[[Steps, int], None],
-    stop: Callable[[], bool] = never,
+    clock: Clock = WALL,
 ) -> tuple[Steps, int]:
-    """Improve a schedule until ``deadline`` (``time.monotonic``).
+    """Improve a schedule until the clock reaches ``until``.
 
     Args:
         on_better: called with (schedule, time_ns) at each schedule that fits and is faster than
@@ -39,13 +41,13 @@ def anneal(
     Returns:
         The schedule of least overflow, then least time, and its overflow in byte-steps.
     """
-    run = _Annealing(table, limit_bytes, seed)
-    return run.run(list(start), deadline, on_better, stop)
+    run = _Annealing(table, limit_bytes, seed, clock)
+    return run.run(list(start), until, on_better)
 
 
 class _Annealing:
-    def __init__(self, table: Table, limit_bytes: int, seed: int) -> None:
-        self.table, self.limit = table, limit_bytes
+    def __init__(self, table: Table, limit_bytes: int, seed: int, clock: Clock) -> None:
+        self.table, self.limit, self.clock = table, limit_bytes, clock
         self.chance = random.Random(seed)
         works = table.instance.works
         self.recomputable = [work.recomputable for work in works]
@@ -63,9 +65,8 @@ class _Annealing:
     def run(
         self,
         current: Steps,
-        deadline: float,
+        until: float,
         on_better: Callable[[Steps, int], None],
-        stop: Callable[[], bool],
     ) -> tuple[Steps, int]:
         measured = self._measure(current)
         if measured is None:
@@ -76,8 +77,9 @@ class _Annealing:
         price = spent / max(1, self.limit * len(current)) * 20
         temperature = spent * 0.003
         rounds = 0
-        while time.monotonic() < deadline and not stop():
+        while not self.clock.over(until):
             rounds += 1
+            self.clock.spend(_SECONDS_PER_STEP * len(current))
             if rounds % 400 == 0:
                 temperature *= 0.9
                 if temperature < spent * 1e-5:

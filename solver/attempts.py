@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from memplan.ir.request import LayerUpdate, PlanRequest
 from memplan.solver.bounds import ByteBound
-from memplan.solver.cp import never
+from memplan.solver.clock import Clock
 from memplan.solver.heuristics import Found, find_schedules, smallest_peak
 from memplan.solver.instance import Instance, fix_mask
 from memplan.solver.levels import Proof
@@ -52,7 +51,7 @@ class Pursuit:
     techniques: Techniques
     reporter: Reporter
     deadline: float
-    stop: Callable[[], bool] = never
+    clock: Clock
     sides: list[Side] = field(default_factory=list)
     #: The best solution that fits.
     best: Solution | None = None
@@ -62,7 +61,7 @@ class Pursuit:
     @property
     def left(self) -> float:
         """Seconds until the time limit."""
-        return 0.0 if self.stop() else self.deadline - time.monotonic()
+        return 0.0 if self.clock.stop() else self.deadline - self.clock.now()
 
     def offer(self, solution: Solution) -> bool:
         """Take a solution into account; True if it is a new best."""
@@ -125,11 +124,11 @@ def try_mask(pursuit: Pursuit, side: Side, mask: Mask, seconds: float) -> bool:
     if instance.limit_bytes < instance.store_bytes - instance.alignment_bytes:
         return False
     table = Table.of(instance)
-    until = time.monotonic() + seconds
+    until = pursuit.clock.now() + seconds
     limit = instance.room_bytes
     for attempt in range(4):
-        left = until - time.monotonic()
-        if attempt and (left <= 0 or pursuit.stop()):
+        left = until - pursuit.clock.now()
+        if attempt and (left <= 0 or pursuit.clock.stop()):
             break
         found = find_schedules(
             table,
@@ -138,7 +137,7 @@ def try_mask(pursuit: Pursuit, side: Side, mask: Mask, seconds: float) -> bool:
             pursuit.request.seed + attempt,
             pursuit.techniques,
             lambda steps: within_compute(table, steps),
-            pursuit.stop,
+            pursuit.clock,
         )
         overshoot = _pack_found(pursuit, table, found, max(0.05, 0.3 * left))
         if overshoot == 0:
@@ -156,12 +155,18 @@ def _pack_found(pursuit: Pursuit, table: Table, found: Found, seconds: float) ->
         Bytes by which the best packing exceeds the room (0: it fits); None if no schedule fits.
     """
     request, instance = pursuit.request, table.instance
-    until = time.monotonic() + seconds
+    until = pursuit.clock.now() + seconds
     least: int | None = None
     for number, (_, schedule) in enumerate(found.fitting):
-        share = max(0.05, (until - time.monotonic()) / (len(found.fitting) - number))
+        share = max(0.05, (until - pursuit.clock.now()) / (len(found.fitting) - number))
         solution = place(
-            table, schedule, instance.room_bytes, share, request.seed, request.workers, pursuit.stop
+            table,
+            schedule,
+            instance.room_bytes,
+            share,
+            request.seed,
+            request.workers,
+            pursuit.clock,
         )
         pursuit.offer(solution)
         if fits(solution):
@@ -183,9 +188,11 @@ def shrink(pursuit: Pursuit, side: Side, mask: Mask, seconds: float) -> None:
         0.7 * seconds,
         pursuit.request.seed,
         lambda steps: within_compute(table, steps),
-        pursuit.stop,
+        pursuit.clock,
     )
     if found.least:
         pursuit.offer(
-            place(table, found.least, None, 0.3 * seconds, pursuit.request.seed, stop=pursuit.stop)
+            place(
+                table, found.least, None, 0.3 * seconds, pursuit.request.seed, clock=pursuit.clock
+            )
         )

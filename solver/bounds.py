@@ -15,16 +15,18 @@ Where a layer's update option is open, sizes are the least over the options.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from memplan.ir.sizes import frozen_bytes
+from memplan.solver.clock import WALL, Clock
 from memplan.solver.instance import Instance
 
 __all__ = ["ByteBound", "lower_bound"]
 
 _DEPTH = 12
 _NODES = 3_000
+#: What one node of a history takes, measured.
+_SECONDS_PER_NODE = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +46,15 @@ class ByteBound:
         return self.bytes + self.frozen_bytes
 
 
-def lower_bound(instance: Instance, seconds: float = 2.0) -> ByteBound:
+def lower_bound(instance: Instance, seconds: float = 2.0, clock: Clock = WALL) -> ByteBound:
     """Return a bound on the arena of every plan for ``instance``."""
-    return _Bounds(instance, time.monotonic() + seconds).best()
+    return _Bounds(instance, clock.now() + seconds, clock).best()
 
 
 class _Bounds:
-    def __init__(self, instance: Instance, deadline: float) -> None:
+    def __init__(self, instance: Instance, until: float, clock: Clock) -> None:
         self.instance = instance
-        self.deadline = deadline
+        self.until, self.clock = until, clock
         self.size = [min(item.size_bytes) for item in instance.items]
         self.given = {i for i, item in enumerate(instance.items) if item.given}
         self.producer = instance.producer
@@ -143,7 +145,7 @@ class _Bounds:
             if value > found[0]:
                 found = (value, index, live)
         for _, index, live in candidates:
-            if time.monotonic() > self.deadline:
+            if self.clock.over(self.until):
                 break
             value = self._look_back(index, forced[index])
             if value > found[0]:
@@ -227,6 +229,7 @@ class _Bounds:
             before = forced.union(way.reads) - frozenset(self.instance.works[index].writes)
             self.nodes = _NODES
             value = self._least_history(before, during, _DEPTH, best)
+            self.clock.spend(_SECONDS_PER_NODE * (_NODES - self.nodes))
             best = value if best is None else min(best, value)
         return best or 0
 

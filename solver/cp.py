@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from ortools.sat.python import cp_model
 
-__all__ = ["never", "solve_model"]
+from memplan.solver.clock import WALL, Clock, never
+
+__all__ = ["solve_model"]
 
 _POLL_SECONDS = 0.1
-
-
-def never() -> bool:
-    """Do not stop: the default of every ``stop``."""
-    return False
 
 
 def solve_model(
@@ -22,27 +18,27 @@ def solve_model(
     seconds: float,
     seed: int,
     workers: int,
-    stop: Callable[[], bool] = never,
+    clock: Clock = WALL,
     *,
     lns_only: bool = False,
 ) -> tuple[cp_model.CpSolver, cp_model.CpSolverStatus]:
-    """Solve ``model`` within ``seconds``; ``stop`` is polled ten times a second."""
+    """Solve ``model`` within ``seconds`` of the clock; its ``stop`` is polled ten times a second."""
     solver = cp_model.CpSolver()
     parameters = solver.parameters
-    parameters.max_time_in_seconds = max(0.0, seconds)
     parameters.random_seed = seed
     parameters.num_workers = workers
     parameters.use_lns_only = lns_only
     parameters.use_area_energetic_reasoning_in_no_overlap_2d = True
     # Its own handler aborts the process where the solve runs outside the main thread.
     parameters.catch_sigint_signal = False
-    if stop is never:
-        return solver, solver.solve(model)
-    return solver, _solve_watched(solver, model, stop)
+    clock.limit(solver, seconds)
+    status = solver.solve(model) if clock.stop is never else _solve_watched(solver, model, clock)
+    clock.charge(solver)
+    return solver, status
 
 
 def _solve_watched(
-    solver: cp_model.CpSolver, model: cp_model.CpModel, stop: Callable[[], bool]
+    solver: cp_model.CpSolver, model: cp_model.CpModel, clock: Clock
 ) -> cp_model.CpSolverStatus:
     """Solve in a thread, so that this one keeps running Python: signal handlers, and ``stop``."""
     with ThreadPoolExecutor(1, thread_name_prefix="memplan-solve") as executor:
@@ -51,5 +47,5 @@ def _solve_watched(
             try:
                 return solving.result(timeout=_POLL_SECONDS)
             except TimeoutError:
-                if stop():
+                if clock.stop():
                     solver.stop_search()

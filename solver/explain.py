@@ -6,6 +6,7 @@ from memplan.ir.answer import Explanation, Remedy
 from memplan.ir.graph import OpGraph
 from memplan.ir.request import PlanRequest
 from memplan.solver.bounds import lower_bound
+from memplan.solver.clock import WALL, Clock
 from memplan.solver.instance import build_instance
 from memplan.solver.micro_batches import allowed_micro_batches
 from memplan.solver.search import Outcome
@@ -13,7 +14,9 @@ from memplan.solver.search import Outcome
 __all__ = ["explain"]
 
 
-def explain(graph: OpGraph, request: PlanRequest, outcome: Outcome) -> Explanation:
+def explain(
+    graph: OpGraph, request: PlanRequest, outcome: Outcome, clock: Clock = WALL
+) -> Explanation:
     """Return the reason for an answer without a plan."""
     bound = outcome.lower_bound
     if outcome.infeasible:
@@ -31,11 +34,11 @@ def explain(graph: OpGraph, request: PlanRequest, outcome: Outcome) -> Explanati
         reason=reason,
         operation=bound.operation,
         tensors=bound.tensors[:8],
-        remedies=tuple(_remedies(graph, request, outcome)),
+        remedies=tuple(_remedies(graph, request, outcome, clock)),
     )
 
 
-def _remedies(graph: OpGraph, request: PlanRequest, outcome: Outcome) -> list[Remedy]:
+def _remedies(graph: OpGraph, request: PlanRequest, outcome: Outcome, clock: Clock) -> list[Remedy]:
     remedies = []
     if outcome.smallest is not None:
         found = outcome.smallest.worth.arena_bytes
@@ -45,7 +48,7 @@ def _remedies(graph: OpGraph, request: PlanRequest, outcome: Outcome) -> list[Re
         micro_batches = allowed_micro_batches(graph, changed)
         seconds = 0.3 / len(micro_batches)
         bytes_after = min(
-            lower_bound(build_instance(graph, changed, samples), seconds).bytes
+            lower_bound(build_instance(graph, changed, samples), seconds, clock).bytes
             for samples in micro_batches
         )
         if bytes_after < outcome.lower_bound.bytes:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from memplan.solver.annealing import anneal
-from memplan.solver.cp import never
+from memplan.solver.clock import WALL, Clock
 from memplan.solver.greedy import Exponents, evict_and_recompute, random_exponents
 from memplan.solver.orders import starting_orders
 from memplan.solver.schedule import Table, live_peak
@@ -18,6 +17,9 @@ from memplan.solver.ways import needed_schedule, plain_ways
 __all__ = ["Found", "find_schedules", "smallest_peak"]
 
 Steps = tuple[tuple[int, int], ...]
+
+#: What a greedy run takes, per step of the schedule that it makes; measured.
+_SECONDS_PER_STEP = 4e-5
 
 
 @dataclass
@@ -51,14 +53,14 @@ def find_schedules(
     seed: int,
     techniques: Techniques,
     allowed: Callable[[Steps], bool] = lambda _: True,
-    stop: Callable[[], bool] = never,
+    clock: Clock = WALL,
 ) -> Found:
     """Return schedules whose live bytes stay within ``limit_bytes``, the fastest first.
 
     Args:
         allowed: further conditions on a schedule (the compute limit).
     """
-    deadline = time.monotonic() + seconds
+    until = clock.now() + seconds
     chance = random.Random(seed)
     found = Found()
     orders = _starting_orders(table, allowed)
@@ -67,8 +69,8 @@ def find_schedules(
             found.add(table, order, peak, limit_bytes)
     plain_fits = bool(found.fitting)
     if techniques.greedy and not plain_fits:
-        _greedy_starts(table, limit_bytes, list(orders), found, chance, deadline, allowed, stop)
-    if techniques.annealing and found.least and time.monotonic() < deadline and not plain_fits:
+        _greedy_starts(table, limit_bytes, list(orders), found, chance, until, allowed, clock)
+    if techniques.annealing and found.least and clock.now() < until and not plain_fits:
         begin = list(found.fitting[0][1] if found.fitting else found.least)
 
         def keep(schedule: list[tuple[int, int]], _: int) -> None:
@@ -77,7 +79,7 @@ def find_schedules(
             if peak is not None and allowed(steps):
                 found.add(table, steps, peak, limit_bytes)
 
-        best, _ = anneal(table, begin, limit_bytes, deadline, seed, keep, stop)
+        best, _ = anneal(table, begin, limit_bytes, until, seed, keep, clock)
         reached = live_peak(table, best)
         if reached is not None and allowed(tuple(best)):
             found.add(table, tuple(best), reached, limit_bytes)
@@ -99,16 +101,16 @@ def _greedy_starts(
     orders: list[Steps],
     found: Found,
     chance: random.Random,
-    deadline: float,
+    end: float,
     allowed: Callable[[Steps], bool],
-    stop: Callable[[], bool],
+    clock: Clock,
 ) -> None:
-    began = time.monotonic()
-    until = began + (deadline - began) * 0.6
+    began = clock.now()
+    until = began + (end - began) * 0.6
     number = 0
     # Least (overflow, time) per order: the better ones are tried more often.
     reached: dict[int, tuple[int, int]] = {}
-    while orders and (number < 2 * len(orders) or (time.monotonic() < until and not stop())):
+    while orders and (number < 2 * len(orders) or not clock.over(until)):
         which = number % len(orders)
         if number >= 2 * len(orders) and reached and chance.random() < 0.6:
             which = min(reached, key=lambda index: reached[index])
@@ -117,6 +119,7 @@ def _greedy_starts(
         aim = limit_bytes if number < len(orders) else int(limit_bytes * chance.uniform(0.9, 1.02))
         schedule = evict_and_recompute(table, orders[which], aim, exponents, chance)
         number += 1
+        clock.spend(_SECONDS_PER_STEP * len(schedule or orders[which]))
         if schedule is None:
             continue
         steps = tuple(schedule)
@@ -134,10 +137,10 @@ def smallest_peak(
     seconds: float,
     seed: int,
     allowed: Callable[[Steps], bool] = lambda _: True,
-    stop: Callable[[], bool] = never,
+    clock: Clock = WALL,
 ) -> Found:
     """Look for the schedule of least peak: greedy starts at falling limits."""
-    deadline = time.monotonic() + seconds
+    until = clock.now() + seconds
     chance = random.Random(seed)
     found = Found()
     peaks = _starting_orders(table, allowed)
@@ -145,14 +148,15 @@ def smallest_peak(
     for order, peak in peaks.items():
         if allowed(order):
             found.add(table, order, peak, 0)
-    midway = time.monotonic() + 0.5 * seconds
-    while found.least_peak is not None and time.monotonic() < midway and not stop():
+    midway = clock.now() + 0.5 * seconds
+    while found.least_peak is not None and not clock.over(midway):
         if found.least_peak <= lower_bytes:
             break
         aim = int(lower_bytes + (found.least_peak - lower_bytes) * chance.uniform(0.0, 1.0))
         schedule = evict_and_recompute(
             table, chance.choice(orders), aim, random_exponents(chance), chance
         )
+        clock.spend(_SECONDS_PER_STEP * (len(schedule) if schedule else 100))
         if schedule is None:
             continue
         steps = tuple(schedule)
@@ -161,11 +165,11 @@ def smallest_peak(
             found.add(table, steps, reached, 0)
     # Annealing towards limits that fall with what is reached.
     for share in (0.4, 0.7, 1.0):
-        if found.least_peak is None or found.least_peak <= lower_bytes or stop():
+        if found.least_peak is None or found.least_peak <= lower_bytes or clock.stop():
             break
         limit = max(lower_bytes, int(found.least_peak * 0.97))
-        until = min(deadline, midway + share * 0.5 * seconds)
-        steps = tuple(anneal(table, found.least, limit, until, seed, lambda *_: None, stop)[0])
+        end = min(until, midway + share * 0.5 * seconds)
+        steps = tuple(anneal(table, found.least, limit, end, seed, lambda *_: None, clock)[0])
         lower = live_peak(table, steps)
         if lower is not None and allowed(steps):
             found.add(table, steps, lower, 0)

@@ -6,12 +6,11 @@ without, and the heuristics find out which of the masks do.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from ortools.sat.python import cp_model
 
 from memplan.ir.request import LayerUpdate
-from memplan.solver.cp import never, solve_model
+from memplan.solver.clock import WALL, Clock
+from memplan.solver.cp import solve_model
 from memplan.solver.instance import Instance, build_instance
 from memplan.solver.joint.build import build_joint_model
 
@@ -21,7 +20,7 @@ _INFLATIONS = (1.0, 1.15, 1.4, 1.8)
 
 
 def masks_by_model(
-    instance: Instance, seconds: float, seed: int, stop: Callable[[], bool] = never
+    instance: Instance, seconds: float, seed: int, clock: Clock = WALL
 ) -> list[dict[str, LayerUpdate]]:
     """Return masks of most importance at the budget, and at some multiples of it."""
     masks = []
@@ -40,7 +39,7 @@ def masks_by_model(
             return []
         joint.model.maximize(joint.importance)
         solver, status = solve_model(
-            joint.model, seconds / len(_INFLATIONS), seed, instance.request.workers, stop
+            joint.model, seconds / len(_INFLATIONS), seed, instance.request.workers, clock
         )
         if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
             continue

@@ -7,8 +7,6 @@ found is then improved layer by layer.
 
 from __future__ import annotations
 
-import time
-
 from memplan.ir.request import LayerUpdate
 from memplan.solver.attempts import Pursuit, Side, cannot_improve, try_mask
 from memplan.solver.bounds import lower_bound
@@ -28,15 +26,15 @@ _PROBES = 8
 
 def search_masks(pursuit: Pursuit, side: Side, seconds: float) -> None:
     """Look for the mask of most importance for which a plan fits, at one micro-batch."""
-    until = time.monotonic() + seconds
+    until = pursuit.clock.now() + seconds
     gain = _gains(side.instance)
     estimate = side.memory_estimate()
     _search_inflation(pursuit, side, estimate, until)
     if pursuit.techniques.mask_model and len(side.instance.works) <= MASK_MODEL_WORKS:
-        left = max(0.0, until - time.monotonic())
-        masks = masks_by_model(side.instance, 0.4 * left, pursuit.request.seed, pursuit.stop)
+        left = max(0.0, until - pursuit.clock.now())
+        masks = masks_by_model(side.instance, 0.4 * left, pursuit.request.seed, pursuit.clock)
         for mask in sorted(masks, key=lambda mask: -_importance(mask, gain)):
-            if _is_hopeless(pursuit, side, mask) or pursuit.stop():
+            if _is_hopeless(pursuit, side, mask) or pursuit.clock.stop():
                 continue
             if try_mask(pursuit, side, mask, 0.1 * left):
                 break
@@ -50,13 +48,13 @@ def _search_inflation(pursuit: Pursuit, side: Side, estimate: MemoryEstimate, un
     and one that seems to fit may not.
     """
     budget = pursuit.request.budget_bytes
-    probe_seconds = max(0.2, 0.08 * (until - time.monotonic()))
+    probe_seconds = max(0.2, 0.08 * (until - pursuit.clock.now()))
     fitting, failing, inflation = 0.0, 0.0, 1.0
     known: dict[frozenset[tuple[str, LayerUpdate]], bool] = {}
     for _ in range(4 * _PROBES):
         if len(known) == _PROBES:
             return
-        if pursuit.stop() or (time.monotonic() > until and pursuit.best is not None):
+        if pursuit.clock.stop() or (pursuit.clock.now() > until and pursuit.best is not None):
             return
         pursuit.tell(f"update mask, micro-batch {side.samples}")
         mask = choose_mask(estimate, int(budget * inflation))
@@ -83,7 +81,7 @@ def _is_hopeless(pursuit: Pursuit, side: Side, mask: Mask) -> bool:
 
 
 def _too_large(pursuit: Pursuit, side: Side, mask: Mask) -> bool:
-    bound = lower_bound(fix_mask(side.instance, mask), 0.02)
+    bound = lower_bound(fix_mask(side.instance, mask), 0.02, pursuit.clock)
     return bound.budget_bytes > pursuit.request.budget_bytes
 
 
@@ -99,7 +97,7 @@ def _improve(
     First those of the most importance per byte that the estimate adds.
     """
     tried: set[tuple[str, LayerUpdate]] = set()
-    while time.monotonic() < until and not pursuit.stop():
+    while pursuit.clock.now() < until and not pursuit.clock.stop():
         best = pursuit.best
         if best is None or best.instance.samples != side.samples:
             return
@@ -119,14 +117,14 @@ def _improve(
             key=lambda entry: (-entry[0], entry[1], entry[2]),
         )
         for more, layer, _, option in raises:
-            if more <= 0 or time.monotonic() > until or pursuit.stop():
+            if more <= 0 or pursuit.clock.now() > until or pursuit.clock.stop():
                 return
             tried.add((layer, option))
             trial = {**mask, layer: option}
             if _too_large(pursuit, side, trial):
                 continue
             pursuit.tell(f"update mask, micro-batch {side.samples}")
-            if try_mask(pursuit, side, trial, max(0.05, 0.05 * (until - time.monotonic()))):
+            if try_mask(pursuit, side, trial, max(0.05, 0.05 * (until - pursuit.clock.now()))):
                 break
         else:
             return

@@ -6,7 +6,6 @@ the budget are discarded; the rest share the incumbent.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from memplan.ir.graph import OpGraph
 from memplan.ir.request import PlanRequest
 from memplan.solver.attempts import Pursuit, Side, cannot_improve, shrink, try_mask
 from memplan.solver.bounds import ByteBound, lower_bound
-from memplan.solver.cp import never
+from memplan.solver.clock import Clock
 from memplan.solver.instance import build_instance, fix_mask
 from memplan.solver.joint import build_joint_model, default_computations
 from memplan.solver.joint.lexicographic import solve_levels
@@ -54,20 +53,21 @@ def search(
     request: PlanRequest,
     techniques: Techniques,
     progress: Callable[[Progress], None] | None = None,
-    stop: Callable[[], bool] = never,
+    clock: Clock | None = None,
 ) -> Outcome:
     """Look for the best plan that fits within the request's time limit.
 
     Raises:
         RequestError: the request contradicts the graph.
     """
-    deadline = time.monotonic() + request.time_limit_seconds
-    pursuit = Pursuit(request, techniques, Reporter(progress), deadline, stop)
+    clock = clock or Clock()
+    deadline = clock.now() + request.time_limit_seconds
+    pursuit = Pursuit(request, techniques, Reporter(progress), deadline, clock)
     pursuit.tell("bounds")
     for samples in allowed_micro_batches(graph, request):
         instance = build_instance(graph, request, samples)
         seconds = min(2.0, 0.05 * request.time_limit_seconds)
-        pursuit.sides.append(Side(samples, instance, lower_bound(instance, seconds)))
+        pursuit.sides.append(Side(samples, instance, lower_bound(instance, seconds, clock)))
     weakest = min(pursuit.sides, key=lambda side: side.bound.bytes)
     hopeful = [side for side in pursuit.sides if side.bound.budget_bytes <= request.budget_bytes]
     if not hopeful:
@@ -102,13 +102,14 @@ def _try_heuristics(pursuit: Pursuit, sides: list[Side], seconds: float) -> None
     Where the mask is open its choice takes most of the time; the rest goes into a faster
     schedule for the mask that was found.
     """
-    began = time.monotonic()
+    clock = pursuit.clock
+    began = clock.now()
     until = began + (seconds if sides[0].instance.fixed else 0.75 * seconds)
     for share in (0.2, 1.0):
         if _is_fastest(pursuit, sides):
             return
         for number, side in enumerate(sides):
-            left = share * max(0.0, until - time.monotonic()) / (len(sides) - number)
+            left = share * max(0.0, until - clock.now()) / (len(sides) - number)
             if side.instance.fixed:
                 mask = side.instance.mask()
                 if not cannot_improve(pursuit, side, mask):
@@ -117,8 +118,8 @@ def _try_heuristics(pursuit: Pursuit, sides: list[Side], seconds: float) -> None
             else:
                 search_masks(pursuit, side, left)
     best = pursuit.best
-    left = began + seconds - time.monotonic()
-    if best is not None and not sides[0].instance.fixed and left > 0 and not pursuit.stop():
+    left = began + seconds - clock.now()
+    if best is not None and not sides[0].instance.fixed and left > 0 and not clock.stop():
         pursuit.tell(f"greedy, micro-batch {best.instance.samples}")
         side = next(side for side in sides if side.samples == best.instance.samples)
         try_mask(pursuit, side, best.instance.mask(), left)
@@ -144,7 +145,7 @@ def _solve_whole(pursuit: Pursuit, sides: list[Side]) -> None:
             hint=best if best and best.instance.samples == side.samples else None,
             seed=pursuit.request.seed,
             workers=pursuit.request.workers,
-            stop=pursuit.stop,
+            clock=pursuit.clock,
             on_solution=pursuit.offer,
         )
         side.proof, side.infeasible = result.proof, result.infeasible
@@ -176,7 +177,7 @@ def _improve_by_model(pursuit: Pursuit) -> None:
         seed=pursuit.request.seed,
         workers=pursuit.request.workers,
         lns_only=True,
-        stop=pursuit.stop,
+        clock=pursuit.clock,
         on_solution=pursuit.offer,
     )
 

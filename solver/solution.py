@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from memplan.solver.cp import never
+from memplan.solver.clock import WALL, Clock
 from memplan.solver.instance import Instance
 from memplan.solver.packing import Rectangle, pack
 from memplan.solver.schedule import Lifetimes, Schedule, Table, derive
@@ -97,12 +96,12 @@ def place(
     seconds: float,
     seed: int = 0,
     workers: int = 1,
-    stop: Callable[[], bool] = never,
+    clock: Clock = WALL,
 ) -> Solution:
     """Derive lifetimes, find addresses, and return the solution (which may exceed ``limit``)."""
     lifetimes = derive(table, schedule)
     rectangles = [Rectangle(b.start, b.end, b.size) for b in lifetimes.blocks]
-    packing = pack(rectangles, limit, seconds=seconds, seed=seed, workers=workers, stop=stop)
+    packing = pack(rectangles, limit, seconds=seconds, seed=seed, workers=workers, clock=clock)
     total = layout(lifetimes, packing.offsets, table.instance).arena_bytes
     return Solution(
         table, tuple(schedule), lifetimes, packing.offsets, worth(table, schedule, total)

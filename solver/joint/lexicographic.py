@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ortools.sat.python import cp_model
 
-from memplan.solver.cp import never, solve_model
+from memplan.solver.clock import WALL, Clock
+from memplan.solver.cp import solve_model
 from memplan.solver.joint.extract import extract
 from memplan.solver.joint.hint import add_hints, fits_model
 from memplan.solver.joint.variables import Expression, JointModel
@@ -37,12 +37,12 @@ def solve_levels(
     seed: int = 0,
     workers: int = 1,
     lns_only: bool = False,
-    stop: Callable[[], bool] = never,
+    clock: Clock = WALL,
     on_solution: Callable[[Solution], object] | None = None,
 ) -> LevelResult:
     """Optimise the levels in turn; each is held at its value while the next is improved."""
     result = LevelResult()
-    deadline = time.monotonic() + seconds
+    until = clock.now() + seconds
     assert joint.arena is not None
     levels: list[tuple[str, Expression, bool]] = [
         ("importance", joint.importance, True),
@@ -53,8 +53,8 @@ def solve_levels(
         levels.pop(0)
     best = hint if hint is not None and fits_model(joint, hint) else None
     for number, (name, expression, maximize) in enumerate(levels):
-        left = deadline - time.monotonic()
-        if left <= 0.02 or stop():
+        left = until - clock.now()
+        if left <= 0.02 or clock.stop():
             break
         if best is not None:
             add_hints(joint, best)
@@ -68,7 +68,7 @@ def solve_levels(
             left * (0.6 if number < len(levels) - 1 else 1.0),
             seed,
             workers,
-            stop,
+            clock,
             lns_only=lns_only and best is not None,
         )
         if status == cp_model.INFEASIBLE:

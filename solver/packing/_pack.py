@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import gcd
 
-from memplan.solver.cp import never
+from memplan.solver.clock import WALL, Clock
 from memplan.solver.packing.exact import no_overlap
 from memplan.solver.packing.lowest_fit import ORDERS, improve_order, lowest_fit
 from memplan.solver.packing.rectangle import Rectangle, clique_bound, height, overlapping
@@ -31,7 +30,7 @@ def pack(
     seed: int = 0,
     workers: int = 1,
     exact: bool = True,
-    stop: Callable[[], bool] = never,
+    clock: Clock = WALL,
 ) -> Packing:
     """Return offsets for ``rectangles``, as low as is found.
 
@@ -43,7 +42,7 @@ def pack(
         return Packing((), 0)
     goal = clique_bound(rectangles)
     limit = goal if limit is None else max(limit, goal)
-    deadline = time.monotonic() + seconds
+    began = clock.now()
     neighbours = overlapping(rectangles)
     best: list[int] = []
     best_height = best_order = None
@@ -58,14 +57,14 @@ def pack(
             break
     assert best_height is not None and best_order is not None
     if best_height > limit and seconds > 0:
-        midway = time.monotonic() + seconds * (0.5 if exact else 1.0)
-        offsets = improve_order(rectangles, neighbours, best_order, limit, midway, seed, stop)
+        midway = clock.now() + seconds * (0.5 if exact else 1.0)
+        offsets = improve_order(rectangles, neighbours, best_order, limit, midway, seed, clock)
         if height(rectangles, offsets) < best_height:
             best, best_height = offsets, height(rectangles, offsets)
-    left = deadline - time.monotonic()
-    if best_height > limit and exact and left > 0.05 and not stop():
+    left = began + seconds - clock.now()
+    if best_height > limit and exact and left > 0.05 and not clock.stop():
         unit = gcd(*(r.size for r in rectangles))
-        found, _ = no_overlap(rectangles, limit, unit, left, seed, workers, stop=stop)
+        found, _ = no_overlap(rectangles, limit, unit, left, seed, workers, clock=clock)
         if found is not None:
             best, best_height = found, height(rectangles, found)
     return Packing(tuple(best), best_height)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ortools.sat.python import cp_model
 
-from memplan.solver.cp import never, solve_model
+from memplan.solver.clock import WALL, Clock
+from memplan.solver.cp import solve_model
 from memplan.solver.packing.rectangle import Rectangle
 
 __all__ = ["no_overlap"]
@@ -20,7 +21,7 @@ def no_overlap(
     seed: int,
     workers: int,
     hint: Sequence[int] | None = None,
-    stop: Callable[[], bool] = never,
+    clock: Clock = WALL,
 ) -> tuple[list[int] | None, bool]:
     """Look for offsets (multiples of ``unit``) with no end above ``limit``.
 
@@ -42,7 +43,7 @@ def no_overlap(
             model.add_hint(offset, min(hint[i] // unit, room - units))
     model.add_no_overlap_2d(times, bands)
     model.add_cumulative(times, [-(-r.size // unit) for r in rectangles], room)
-    solver, status = solve_model(model, seconds, seed, workers, stop)
+    solver, status = solve_model(model, seconds, seed, workers, clock)
     if status in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return [solver.value(offset) * unit for offset in offsets], False
     return None, status == cp_model.INFEASIBLE

@@ -4,7 +4,8 @@ from itertools import pairwise
 
 from ortools.sat.python import cp_model
 
-from memplan.solver.cp import never, solve_model
+from memplan.solver.clock import Clock, never
+from memplan.solver.cp import solve_model
 
 
 def test_a_model_is_solved() -> None:
@@ -12,7 +13,7 @@ def test_a_model_is_solved() -> None:
     x = model.new_int_var(0, 10, "x")
     model.maximize(x)
     for stop in (never, lambda: False):
-        solver, status = solve_model(model, 10.0, 0, 1, stop)
+        solver, status = solve_model(model, 10.0, 0, 1, Clock(stop))
         assert status == cp_model.OPTIMAL
         assert solver.value(x) == 10
 
@@ -31,6 +32,6 @@ def test_a_stop_ends_a_long_solve() -> None:
         polls.append(1)
         return len(polls) > 2
 
-    _, status = solve_model(model, 600.0, 0, 1, stop)
+    _, status = solve_model(model, 600.0, 0, 1, Clock(stop))
     assert status in (cp_model.FEASIBLE, cp_model.UNKNOWN)
     assert len(polls) > 2

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 from memplan.solver.attempts import Pursuit, Side
 from memplan.solver.bounds import lower_bound
+from memplan.solver.clock import Clock
 from memplan.solver.mask_search import search_masks
 from memplan.solver.progress import Reporter
 from memplan.solver.techniques import Techniques
@@ -17,9 +17,14 @@ def pursue(budget: int, *without: str) -> Pursuit:
         two_layers(), budget, update="auto", slice_divisors=(4, 2), criterion="uniform"
     )
     side = Side(4, instance, lower_bound(instance))
-    deadline = time.monotonic() + 2.0
+    clock = Clock()
     pursuit = Pursuit(
-        instance.request, Techniques.without(*without), Reporter(None), deadline, sides=[side]
+        instance.request,
+        Techniques.without(*without),
+        Reporter(None),
+        clock.now() + 2.0,
+        clock,
+        [side],
     )
     search_masks(pursuit, side, 0.8)
     return pursuit

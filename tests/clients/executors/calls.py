@@ -12,7 +12,15 @@ from memplan.clients.executors.torch.scratch import measure
 from memplan.ir.request import LayerUpdate
 from memplan.ir.units import Affine
 
-__all__ = ["execute", "whole"]
+__all__ = ["close", "execute", "whole"]
+
+
+def close(actual: torch.Tensor, expected: torch.Tensor, tolerance: float = 2e-5) -> None:
+    """Assert that a tensor is what is expected, to a part of its largest element."""
+    assert actual.shape == expected.shape
+    scale = float(expected.abs().max()) if expected.numel() else 0.0
+    assert scale > 0
+    assert float((actual - expected).abs().max()) <= tolerance * scale
 
 
 def execute(

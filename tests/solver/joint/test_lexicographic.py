@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from memplan.solver.clock import Clock
 from memplan.solver.joint import build_joint_model
 from memplan.solver.joint.lexicographic import solve_levels
 from memplan.solver.schedule import Table
@@ -51,7 +52,7 @@ def test_without_time_nothing_is_claimed() -> None:
 
 
 def test_a_stop_ends_it() -> None:
-    result = solve_levels(model_of(skip()), SECONDS, stop=lambda: True)
+    result = solve_levels(model_of(skip()), SECONDS, clock=Clock(lambda: True))
     assert (result.solution, result.infeasible) == (None, False)
 
 

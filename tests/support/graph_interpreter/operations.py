@@ -1,0 +1,169 @@
+"""Operations of ours that compute, written with ATen as plainly as can be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from memplan.ir.graph import RunningArgument
+from memplan.ir.request import LayerUpdate
+
+__all__ = ["OPERATIONS", "Moment", "call_aten", "dropout_mask"]
+
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where in a step an operation runs."""
+
+    #: Of its layer; None: the layer is not updated, or there is none.
+    update: LayerUpdate | None
+    trip: int
+    trips: int
+    seed: int
+
+
+def call_aten(target: str, *arguments: Any, **keywords: Any) -> Any:
+    """Call an ATen operation by its full name."""
+    _, packet, overload = target.split(".")
+    return getattr(getattr(aten, packet), overload)(*arguments, **keywords)
+
+
+def _conv_input_gradient(
+    at: Moment, gy: Any, w: Any, shape: Any, *geometry: Any
+) -> torch.Tensor:
+    x = gy.new_full((), float("nan")).expand(shape)
+    return aten.convolution_backward(gy, x, w, None, *geometry, [True, False, False])[0]
+
+
+def _conv_weight_gradient(
+    at: Moment, gy: Any, x: Any, shape: Any, *geometry: Any
+) -> torch.Tensor:
+    *geometry, groups = geometry
+    shape = list(shape)
+    if update is not None and update.weight in ("input", "output"):
+        channels = torch.tensor(update.channels)
+        if groups > 1:  # depthwise: a channel is one group
+            assert update.weight == "input"
+            assert x.shape[1] == len(channels)
+            gy, shape[0], groups = gy.index_select(1, channels), len(channels), len(channels)
+        elif update.weight == "output":
+            gy, shape[0] = gy.index_select(1, channels), len(channels)
+        else:
+            assert x.shape[1] == len(channels)
+            shape[1] = len(channels)
+    w = gy.new_full((), float("nan")).expand(shape)
+    return aten.convolution_backward(gy, x, w, None, *geometry, groups, [False, True, False])[1]
+
+
+def _linear_weight_gradient(at: Moment, gy: Any, x: Any) -> torch.Tensor:
+    if update is not None and update.weight == "output":
+        gy = gy.index_select(1, torch.tensor(update.channels))
+    if update is not None and update.weight == "input":
+        assert x.shape[1] == len(update.channels)
+    return gy.t() @ x
+
+
+def _embedding_weight_gradient(
+    at: Moment, gy: Any, indices: Any, rows: int, padding: int
+) -> torch.Tensor:
+    if update is not None and update.weight == "output":
+        gy = gy.index_select(-1, torch.tensor(update.channels))
+    return aten.embedding_dense_backward(gy, indices, rows, padding, False)
+
+
+def _layer_norm_gradient(index: int) -> Callable[..., torch.Tensor]:
+    mask = [position == index for position in range(3)]
+
+    def gradient(at: Moment, gy: Any, *arguments: Any) -> torch.Tensor:
+        weight = None
+        if index == 0:
+            x, mean, rstd, weight, shape = arguments
+        elif index == 1:
+            x, mean, rstd, shape = arguments
+        else:
+            (shape,) = arguments
+            return gy.reshape(-1, *shape).sum(0)
+        unit = x.new_ones(shape) if index == 1 else None
+        return aten.native_layer_norm_backward(
+            gy, x, shape, mean, rstd, weight if index == 0 else unit, unit, mask
+        )[index]
+
+    return gradient
+
+
+def _range_bits(at: Moment, y: Any, low: Any, high: Any) -> torch.Tensor:
+    inside = torch.ones_like(y, dtype=torch.bool)
+    if low is not None:
+        inside &= y > low
+    if high is not None:
+        inside &= y < high
+    rows = inside.reshape(inside.shape[0], -1)
+    rows = torch.nn.functional.pad(rows, (0, -rows.shape[1] % 8)).view(rows.shape[0], -1, 8)
+    weights = torch.tensor([1 << bit for bit in range(8)])
+    return (rows * weights).sum(-1).to(torch.uint8).reshape(-1)
+
+
+def _apply_bits(at: Moment, gy: Any, bits: Any) -> torch.Tensor:
+    rows = bits.view(gy.shape[0], -1, 1) >> torch.arange(8)
+    inside = (rows & 1).bool().view(gy.shape[0], -1)[:, : gy[0].numel()].view(gy.shape)
+    return torch.where(inside, gy, 0)
+
+
+def _gather_channels(at: Moment, x: Any, dim: int) -> torch.Tensor:
+    assert update is not None
+    return x.index_select(dim, torch.tensor(update.channels))
+
+
+def dropout_mask(
+    seed: int, salt: int, shape: tuple[int, ...], probability: float, dtype: torch.dtype
+) -> torch.Tensor:
+    """Return the factors of a dropout over a whole batch."""
+    generator = torch.Generator().manual_seed(seed * 1000 + salt)
+    kept = torch.rand(shape, generator=generator) >= probability
+    return kept.to(dtype) / (1 - probability)
+
+
+def _dropout(at: Moment, x: Any, probability: float, salt: int) -> torch.Tensor:
+    mask = dropout_mask(at.seed, salt, (at.trips, *x.shape), probability, x.dtype)
+    return x * mask[at.trip]
+
+
+def _batch_norm_train(
+    at: Moment, x: Any, weight: Any, bias: Any, epsilon: float
+) -> tuple[torch.Tensor, ...]:
+    y, mean, rstd = aten.native_batch_norm(x, weight, bias, None, None, True, 0.0, epsilon)
+    return y, mean, rstd
+
+
+def _elementwise(at: Moment, *program: Any) -> torch.Tensor:
+    running = None
+    for target, arguments, keywords in program:
+        assert keywords == []
+        arguments = [running if isinstance(a, RunningArgument) else a for a in arguments]
+        running = call_aten(target, *arguments)
+    assert isinstance(running, torch.Tensor)
+    return running
+
+
+#: By target.
+OPERATIONS: dict[str, Callable[..., Any]] = {
+    "memplan.conv_input_gradient": _conv_input_gradient,
+    "memplan.conv_weight_gradient": _conv_weight_gradient,
+    "memplan.linear_weight_gradient": _linear_weight_gradient,
+    "memplan.embedding_weight_gradient": _embedding_weight_gradient,
+    "memplan.layer_norm_input_gradient": _layer_norm_gradient(0),
+    "memplan.layer_norm_weight_gradient": _layer_norm_gradient(1),
+    "memplan.layer_norm_bias_gradient": _layer_norm_gradient(2),
+    "memplan.range_bits": _range_bits,
+    "memplan.apply_bits": _apply_bits,
+    "memplan.gather_channels": _gather_channels,
+    "memplan.dropout": _dropout,
+    "memplan.dropout_backward": _dropout,
+    "memplan.batch_norm_train": _batch_norm_train,
+    "memplan.elementwise": _elementwise,
+}
