@@ -28,7 +28,7 @@ from memplan.ir.plan import Certificate, Plan
 from memplan.ir.request import PlanRequest
 from memplan.solver import Techniques, solver_version
 from memplan.solver.assemble import assemble
-from memplan.solver.attempts import fits, within_compute
+from memplan.solver.attempts import fits
 from memplan.solver.bounds import lower_bound
 from memplan.solver.heuristics import find_schedules
 from memplan.solver.instance import Instance, build_instance
@@ -89,7 +89,6 @@ def _schedule_then_addresses(instance: Instance, seconds: float) -> Solution | N
         _SCHEDULE_SHARE * seconds,
         request.seed,
         Techniques(),
-        lambda steps: within_compute(table, steps),
     )
     if not found.fitting:
         return None

@@ -17,6 +17,7 @@ from memplan.solver.assemble import assemble
 from memplan.solver.clock import Clock, WorkClock, never
 from memplan.solver.explain import explain
 from memplan.solver.levels import certify_levels
+from memplan.solver.local_search import prepare
 from memplan.solver.progress import Progress
 from memplan.solver.search import Outcome, search
 from memplan.solver.techniques import Techniques
@@ -48,6 +49,7 @@ def solve(
         RequestError: the request contradicts the graph.
         PlanRejectedError: the search produced a plan that is wrong (a defect of memplan).
     """
+    prepare()
     began = time.monotonic()
     clock = WorkClock(stop) if request.deterministic else Clock(stop)
     outcome = search(graph, request, techniques or Techniques(), progress, clock)

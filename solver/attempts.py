@@ -13,14 +13,15 @@ from memplan.solver.instance import Instance, fix_mask
 from memplan.solver.levels import Proof
 from memplan.solver.mask_estimate import MemoryEstimate, estimate_memory
 from memplan.solver.progress import Reporter
-from memplan.solver.schedule import Schedule, Table
+from memplan.solver.schedule import Table
 from memplan.solver.solution import Solution, place
 from memplan.solver.techniques import Techniques
 from memplan.solver.time_bound import time_lower_bound
 
-__all__ = ["Pursuit", "Side", "cannot_improve", "fits", "shrink", "try_mask", "within_compute"]
+__all__ = ["Pursuit", "Side", "cannot_improve", "fits", "shrink", "try_mask"]
 
 Mask = Mapping[str, LayerUpdate]
+Steps = tuple[tuple[int, int], ...]
 
 
 @dataclass
@@ -34,6 +35,8 @@ class Side:
     proof: Proof | None = None
     #: The joint model of this micro-batch has no solution.
     infeasible: bool = False
+    #: Schedules to go on from, the latest, per mask.
+    _known: dict[frozenset[LayerUpdate], list[Steps]] = field(default_factory=dict)
     _estimate: MemoryEstimate | None = None
 
     def memory_estimate(self) -> MemoryEstimate:
@@ -41,6 +44,10 @@ class Side:
         if self._estimate is None:
             self._estimate = estimate_memory(self.instance, reach_samples=12)
         return self._estimate
+
+    def known(self, mask: Mask) -> list[Steps]:
+        """Return schedules for ``mask`` that were found before; the list may be added to."""
+        return self._known.setdefault(frozenset(mask.values()), [])
 
 
 @dataclass
@@ -89,19 +96,9 @@ class Pursuit:
 def fits(solution: Solution) -> bool:
     """Tell whether a solution keeps the budget and the compute limit."""
     instance = solution.instance
-    return solution.worth.arena_bytes <= instance.limit_bytes and within_compute(
-        solution.table, solution.schedule
+    return solution.worth.arena_bytes <= instance.limit_bytes and (
+        solution.table.within_compute(solution.schedule)
     )
-
-
-def within_compute(table: Table, schedule: Schedule) -> bool:
-    """Tell whether the extra MACs stay within the request's compute limit."""
-    instance = table.instance
-    limit = instance.extra_macs_limit
-    if limit is None:
-        return True
-    spent = sum(table.macs[work][way] for work, way in schedule)
-    return instance.trips * (spent - table.plain_macs) <= limit
 
 
 def cannot_improve(pursuit: Pursuit, side: Side, mask: Mask) -> bool:
@@ -126,6 +123,7 @@ def try_mask(pursuit: Pursuit, side: Side, mask: Mask, seconds: float) -> bool:
     table = Table.of(instance)
     until = pursuit.clock.now() + seconds
     limit = instance.room_bytes
+    known = side.known(mask)
     for attempt in range(4):
         left = until - pursuit.clock.now()
         if attempt and (left <= 0 or pursuit.clock.stop()):
@@ -136,9 +134,10 @@ def try_mask(pursuit: Pursuit, side: Side, mask: Mask, seconds: float) -> bool:
             max(0.0, left) * (0.6 if attempt < 3 else 0.8),
             pursuit.request.seed + attempt,
             pursuit.techniques,
-            lambda steps: within_compute(table, steps),
             pursuit.clock,
+            known,
         )
+        known[:] = [*(steps for _, steps in found.fitting[:3]), found.least]
         overshoot = _pack_found(pursuit, table, found, max(0.05, 0.3 * left))
         if overshoot == 0:
             return True
@@ -187,7 +186,6 @@ def shrink(pursuit: Pursuit, side: Side, mask: Mask, seconds: float) -> None:
         max(0, side.bound.bytes - instance.store_bytes),
         0.7 * seconds,
         pursuit.request.seed,
-        lambda steps: within_compute(table, steps),
         pursuit.clock,
     )
     if found.least:

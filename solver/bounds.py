@@ -5,7 +5,7 @@ alternatives, so a budget below them is proved infeasible.
 
 * *Working set*: while an operation runs, its operands, results and workspace are there.
 * *Forced*: a tensor that is computed only once is there between its producer and its last reader;
-  if both an ancestor and a descendant relation force an operation in between, it is there too.
+  an operation that must run after the one and before the other has it beside its own.
 * *Looking back*: of the operands of an operation, one was computed last.  While that was
   computed, the others were there already, beside the operands of its own producer; and so on.
   The bound is the least over which came last, to a limited depth.
@@ -15,11 +15,13 @@ Where a layer's update option is open, sizes are the least over the options.
 
 from __future__ import annotations
 
+import heapq
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from memplan.ir.sizes import frozen_bytes
 from memplan.solver.clock import WALL, Clock
-from memplan.solver.instance import Instance
+from memplan.solver.instance import Instance, Way
 
 __all__ = ["ByteBound", "lower_bound"]
 
@@ -62,33 +64,44 @@ class _Bounds:
         self.ways = [
             [way for way in work.ways if any(t is not None for t in way.time_ns)] for work in works
         ]
-        self.always_reads = [
-            frozenset.intersection(*(frozenset(way.reads) for way in ways)) if ways else frozenset()
-            for ways in self.ways
-        ]
-        self.must = self._must_run()
         self.ancestors = self._ancestors()
-
-    def _must_run(self) -> list[bool]:
-        works = self.instance.works
-        must = [False] * len(works)
-        wanted = {i for i, item in enumerate(self.instance.items) if item.kept}
-        for index in range(len(works) - 1, -1, -1):
-            work = works[index]
-            if all(work.demanded) or not wanted.isdisjoint(work.writes):
-                must[index] = True
-                wanted |= self.always_reads[index]
-        return must
+        #: As bits.
+        self.must = self._must_run()
+        #: Per work that must run: items that are there while it first runs, and that are read
+        #: later by others.
+        self.forced: list[set[int]] = [set() for _ in works]
+        self.beyond: list[set[int]] = [set() for _ in works]
+        self._find_forced()
 
     def _ancestors(self) -> list[int]:
-        """Return for each work the set (as bits) of works that must run before it does."""
+        """Return for each work the set (as bits) of works that must run before it does.
+
+        Whatever way it runs by: those that every way needs, directly or through others.
+        """
         ancestors = [0] * len(self.instance.works)
-        for index in range(len(ancestors)):
-            for item in self.always_reads[index]:
-                before = self.producer.get(item)
-                if before is not None:
-                    ancestors[index] |= ancestors[before] | 1 << before
+        for index, ways in enumerate(self.ways):
+            common = -1
+            for way in ways:
+                common &= self._before(way, ancestors)
+            ancestors[index] = max(0, common)
         return ancestors
+
+    def _before(self, way: Way, ancestors: list[int]) -> int:
+        """Return the works that must run before ``way`` can."""
+        before = 0
+        for item in way.reads:
+            producer = self.producer.get(item)
+            if producer is not None:
+                before |= ancestors[producer] | 1 << producer
+        return before
+
+    def _must_run(self) -> int:
+        """Return the works that run in every plan: demanded, kept, or before one of those."""
+        must = 0
+        for index, work in enumerate(self.instance.works):
+            if all(work.demanded) or any(self.instance.items[i].kept for i in work.writes):
+                must |= self.ancestors[index] | 1 << index
+        return must
 
     def _stores(self) -> int:
         """Return the least bytes that stores take, with one layer updated at least."""
@@ -118,7 +131,7 @@ class _Bounds:
         """Return what every way of an operation that must run reads from stores."""
         names: set[str] = set()
         for index, ways in enumerate(self.ways):
-            if self.must[index] and ways:
+            if self.must >> index & 1 and ways:
                 names |= set.intersection(*(set(way.stores) for way in ways))
         return names
 
@@ -134,12 +147,10 @@ class _Bounds:
         if instance.outside_ways > 1:
             outside = 0  # another way may need less
         found: tuple[int, int, frozenset[int]] = (outside, -1, frozenset())
-        forced = self._forced()
         candidates = []
-        for index in range(len(instance.works)):
-            if self.must[index]:
-                value, live = self._working_set(index, forced[index])
-                candidates.append((value, index, live))
+        for index in _bits(self.must):
+            value, live = self._working_set(index)
+            candidates.append((value, index, live))
         candidates.sort(key=lambda c: -c[0])
         for value, index, live in candidates:
             if value > found[0]:
@@ -147,7 +158,7 @@ class _Bounds:
         for _, index, live in candidates:
             if self.clock.over(self.until):
                 break
-            value = self._look_back(index, forced[index])
+            value = self._look_back(index)
             if value > found[0]:
                 found = (value, index, live)
         value, index, live = found
@@ -157,48 +168,69 @@ class _Bounds:
         name = instance.works[index].operation if index >= 0 else ""
         return ByteBound(base + value, name, tuple(tensors), frozen)
 
-    def _forced(self) -> list[frozenset[int]]:
-        """Return for each work the once-computed items that are there while it first runs."""
+    def _find_forced(self) -> None:
+        """Fill ``forced`` and ``beyond``, as far as time allows."""
         works = self.instance.works
-        forced: list[set[int]] = [set() for _ in works]
-        readers: dict[int, list[int]] = {}
-        for index, reads in enumerate(self.always_reads):
-            if self.must[index]:
-                for item in reads:
-                    readers.setdefault(item, []).append(index)
+        readers: dict[int, set[int]] = {}
+        for index, ways in enumerate(self.ways):
+            for way in ways:
+                for item in way.reads:
+                    readers.setdefault(item, set()).add(index)
         for item in range(len(self.size)):
             before = self.producer.get(item)
             if before is None and item not in self.given:
                 continue
-            if before is not None and works[before].recomputable:
+            if (before is not None and works[before].recomputable) or not self.size[item]:
                 continue
-            later = 0  # works that must precede a reader of the item
-            for reader in readers.get(item, ()):
-                later |= self.ancestors[reader] | 1 << reader
-            kept = self.instance.items[item].kept
-            for index in range(len(works)):
-                after = before is None or self.ancestors[index] >> before & 1
-                if self.must[index] and after and (kept or later >> index & 1):
-                    forced[index].add(item)
-        return [frozenset(items) for items in forced]
+            if self.clock.over(self.until):
+                break
+            during, after = self._read_after(item, readers)
+            if self.instance.items[item].kept:
+                during = after = self.must
+            for index in _bits(during & self.must):
+                if before is None or self.ancestors[index] >> before & 1:
+                    self.forced[index].add(item)
+                    if after >> index & 1:
+                        self.beyond[index].add(item)
 
-    def _needed_beyond(self, index: int, forced: frozenset[int]) -> frozenset[int]:
-        """Return forced items that a reader other than the work itself needs later."""
-        bit = 1 << index
-        return frozenset(
-            item
-            for item in forced
-            if self.instance.items[item].kept
-            or any(
-                self.must[reader]
-                and item in self.always_reads[reader]
-                and self.ancestors[reader] & bit
-                for reader in range(index + 1, len(self.must))
-            )
-        )
+    def _read_after(self, item: int, readers: dict[int, set[int]]) -> tuple[int, int]:
+        """Return works that in every plan run no later than, and before, some read of ``item``.
 
-    def _working_set(self, index: int, forced: frozenset[int]) -> tuple[int, frozenset[int]]:
-        beyond = self._needed_beyond(index, forced) if forced else forced
+        A work that must run reads it by one way or through another work by another: what all
+        ways have in common holds.
+        """
+        during = after = 0
+        # What is known of works that need not run, for those that read their results.
+        known: dict[int, tuple[int, int]] = {}
+        waiting = sorted(readers.get(item, ()))
+        seen = set(waiting)
+        while waiting:
+            index = heapq.heappop(waiting)
+            both = (-1, -1)
+            for way in self.ways[index]:
+                found = (0, 0)
+                if item in way.reads:
+                    before = self._before(way, self.ancestors)
+                    found = (before | 1 << index, before)
+                for read in way.reads:
+                    through = known.get(self.producer.get(read, -1), (0, 0))
+                    found = (found[0] | through[0], found[1] | through[1])
+                both = (both[0] & found[0], both[1] & found[1])
+            if both[0] <= 0:
+                continue
+            if self.must >> index & 1:
+                during, after = during | both[0], after | both[1]
+                continue
+            known[index] = both
+            for written in self.instance.works[index].writes:
+                for reader in readers.get(written, ()):
+                    if reader not in seen:
+                        seen.add(reader)
+                        heapq.heappush(waiting, reader)
+        return during, after
+
+    def _working_set(self, index: int) -> tuple[int, frozenset[int]]:
+        forced, beyond = frozenset(self.forced[index]), self.beyond[index]
         return min(
             (
                 self._bytes_during(index, way_number, forced, beyond)
@@ -208,7 +240,7 @@ class _Bounds:
         )
 
     def _bytes_during(
-        self, index: int, way_number: int, present: frozenset[int], beyond: frozenset[int]
+        self, index: int, way_number: int, present: frozenset[int], beyond: Collection[int]
     ) -> tuple[int, frozenset[int]]:
         """Return bytes while a work runs beside ``present``; ``beyond`` must survive it."""
         work, way = self.instance.works[index], self.ways[index][way_number]
@@ -221,8 +253,8 @@ class _Bounds:
                 reusable[written] = max(reusable.get(written, 0), shared)
         return value - sum(reusable.values()), live
 
-    def _look_back(self, index: int, forced: frozenset[int]) -> int:
-        beyond = self._needed_beyond(index, forced) if forced else forced
+    def _look_back(self, index: int) -> int:
+        forced, beyond = frozenset(self.forced[index]), self.beyond[index]
         best = None
         for way_number, way in enumerate(self.ways[index]):
             during, _ = self._bytes_during(index, way_number, forced, beyond)
@@ -259,3 +291,11 @@ class _Bounds:
             if best <= so_far:
                 break
         return best if best is not None else so_far
+
+
+def _bits(number: int) -> Iterator[int]:
+    """Yield the positions of the bits that are set, ascending."""
+    while number:
+        lowest = number & -number
+        yield lowest.bit_length() - 1
+        number ^= lowest

@@ -22,7 +22,7 @@ def solve_model(
     *,
     lns_only: bool = False,
 ) -> tuple[cp_model.CpSolver, cp_model.CpSolverStatus]:
-    """Solve ``model`` within ``seconds`` of the clock; its ``stop`` is polled ten times a second."""
+    """Solve ``model`` within ``seconds``; the clock's ``stop`` is polled ten times a second."""
     solver = cp_model.CpSolver()
     parameters = solver.parameters
     parameters.random_seed = seed

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from memplan.solver.annealing import anneal
 from memplan.solver.clock import WALL, Clock
 from memplan.solver.greedy import Exponents, evict_and_recompute, random_exponents
+from memplan.solver.local_search import anneal
 from memplan.solver.orders import starting_orders
-from memplan.solver.schedule import Table, live_peak
+from memplan.solver.schedule import Schedule, Table, live_peak
 from memplan.solver.techniques import Techniques
 from memplan.solver.ways import needed_schedule, plain_ways
 
@@ -19,7 +19,9 @@ __all__ = ["Found", "find_schedules", "smallest_peak"]
 Steps = tuple[tuple[int, int], ...]
 
 #: What a greedy run takes, per step of the schedule that it makes; measured.
-_SECONDS_PER_STEP = 4e-5
+_SECONDS_PER_STEP = 1e-5
+#: Share of the time for greedy starts, where annealing follows.
+_GREEDY_SHARE = 0.25
 
 
 @dataclass
@@ -31,19 +33,19 @@ class Found:
     least_peak: int | None = None
     least: Steps = ()
 
-    def add(self, table: Table, schedule: Steps, peak: int, limit: int) -> bool:
-        """Record a schedule; True if it fits and is faster than all before."""
+    def add(self, table: Table, schedule: Schedule, limit: int) -> int | None:
+        """Record a schedule if it is valid and within the compute limit; return its peak."""
+        peak = live_peak(table, schedule)
+        if peak is None or not table.within_compute(schedule):
+            return None
+        steps = tuple(schedule)
         if self.least_peak is None or peak < self.least_peak:
-            self.least_peak, self.least = peak, schedule
-        if peak > limit:
-            return False
-        spent = sum(table.time_ns[work][way] for work, way in schedule)
-        better = not self.fitting or spent < self.fitting[0][0]
-        if all(schedule != known for _, known in self.fitting):
-            self.fitting.append((spent, schedule))
+            self.least_peak, self.least = peak, steps
+        if peak <= limit and all(steps != known for _, known in self.fitting):
+            self.fitting.append((_time_ns(table, steps), steps))
             self.fitting.sort(key=lambda entry: entry[0])
             del self.fitting[8:]
-        return better
+        return peak
 
 
 def find_schedules(
@@ -52,47 +54,54 @@ def find_schedules(
     seconds: float,
     seed: int,
     techniques: Techniques,
-    allowed: Callable[[Steps], bool] = lambda _: True,
     clock: Clock = WALL,
+    known: Sequence[Steps] = (),
 ) -> Found:
     """Return schedules whose live bytes stay within ``limit_bytes``, the fastest first.
 
     Args:
-        allowed: further conditions on a schedule (the compute limit).
+        known: schedules that were found before, at any limit.
     """
     until = clock.now() + seconds
-    chance = random.Random(seed)
     found = Found()
-    orders = _starting_orders(table, allowed)
-    for order, peak in orders.items():
-        if allowed(order):
-            found.add(table, order, peak, limit_bytes)
-    plain_fits = bool(found.fitting)
-    if techniques.greedy and not plain_fits:
-        _greedy_starts(table, limit_bytes, list(orders), found, chance, until, allowed, clock)
-    if techniques.annealing and found.least and clock.now() < until and not plain_fits:
-        begin = list(found.fitting[0][1] if found.fitting else found.least)
-
-        def keep(schedule: list[tuple[int, int]], _: int) -> None:
-            steps = tuple(schedule)
-            peak = live_peak(table, steps)
-            if peak is not None and allowed(steps):
-                found.add(table, steps, peak, limit_bytes)
-
-        best, _ = anneal(table, begin, limit_bytes, until, seed, keep, clock)
-        reached = live_peak(table, best)
-        if reached is not None and allowed(tuple(best)):
-            found.add(table, tuple(best), reached, limit_bytes)
+    orders = _starting_orders(table)
+    for order in orders:
+        found.add(table, order, limit_bytes)
+    if found.fitting:
+        return found
+    #: Schedules with what they exceed the limit by, and their time.
+    starts = {found.least: (max(0, (found.least_peak or 0) - limit_bytes), 0)}
+    for steps in known:
+        peak = found.add(table, steps, limit_bytes)
+        if peak is not None:
+            starts[steps] = (max(0, peak - limit_bytes), _time_ns(table, steps))
+    if techniques.greedy:
+        share = _GREEDY_SHARE * (0.2 if known else 1.0) if techniques.annealing else 1.0
+        end = clock.now() + share * seconds
+        starts |= _greedy_starts(table, limit_bytes, orders, found, seed, end, clock)
+    if techniques.annealing and found.least and clock.now() < until:
+        begin = min(starts, key=lambda steps: starts[steps])
+        workers = table.instance.request.workers
+        best, _ = anneal(
+            table,
+            begin,
+            limit_bytes,
+            until,
+            seed,
+            lambda steps, _: found.add(table, steps, limit_bytes),
+            clock,
+            workers=workers,
+        )
+        found.add(table, best, limit_bytes)
     return found
 
 
-def _starting_orders(table: Table, allowed: Callable[[Steps], bool]) -> dict[Steps, int]:
-    """Return schedules with their peaks; at least one is allowed."""
+def _starting_orders(table: Table) -> list[Steps]:
+    """Return valid schedules; at least one is within the compute limit."""
     orders = starting_orders(table)
-    if not any(allowed(order) for order in orders):
+    if not any(table.within_compute(order) for order in orders):
         orders.append(tuple(needed_schedule(table, plain_ways(table))))
-    peaks = {order: live_peak(table, order) for order in orders}
-    return {order: peak for order, peak in peaks.items() if peak is not None}
+    return [order for order in orders if live_peak(table, order) is not None]
 
 
 def _greedy_starts(
@@ -100,35 +109,32 @@ def _greedy_starts(
     limit_bytes: int,
     orders: list[Steps],
     found: Found,
-    chance: random.Random,
-    end: float,
-    allowed: Callable[[Steps], bool],
+    seed: int,
+    until: float,
     clock: Clock,
-) -> None:
-    began = clock.now()
-    until = began + (end - began) * 0.6
+) -> dict[Steps, tuple[int, int]]:
+    """Add greedy schedules to ``found``; return the best of each order, with overflow and time."""
+    chance = random.Random(seed)
     number = 0
-    # Least (overflow, time) per order: the better ones are tried more often.
-    reached: dict[int, tuple[int, int]] = {}
+    best: dict[int, tuple[tuple[int, int], Steps]] = {}
     while orders and (number < 2 * len(orders) or not clock.over(until)):
         which = number % len(orders)
-        if number >= 2 * len(orders) and reached and chance.random() < 0.6:
-            which = min(reached, key=lambda index: reached[index])
+        if number >= 2 * len(orders) and best and chance.random() < 0.6:
+            # The better orders are tried more often.
+            which = min(best, key=lambda index: best[index][0])
         exponents = Exponents() if number < len(orders) else random_exponents(chance)
         # The greedy's own count errs a little on either side: aim lower now and then.
         aim = limit_bytes if number < len(orders) else int(limit_bytes * chance.uniform(0.9, 1.02))
         schedule = evict_and_recompute(table, orders[which], aim, exponents, chance)
         number += 1
         clock.spend(_SECONDS_PER_STEP * len(schedule or orders[which]))
-        if schedule is None:
-            continue
-        steps = tuple(schedule)
-        peak = live_peak(table, steps)
-        if peak is not None and allowed(steps):
-            found.add(table, steps, peak, limit_bytes)
-            spent = sum(table.time_ns[work][way] for work, way in steps)
-            worth = (max(0, peak - limit_bytes), spent)
-            reached[which] = min(worth, reached.get(which, worth))
+        peak = None if schedule is None else found.add(table, schedule, limit_bytes)
+        if schedule is not None and peak is not None:
+            steps = tuple(schedule)
+            reached = (max(0, peak - limit_bytes), _time_ns(table, steps))
+            if which not in best or reached < best[which][0]:
+                best[which] = (reached, steps)
+    return {steps: reached for reached, steps in best.values()}
 
 
 def smallest_peak(
@@ -136,41 +142,47 @@ def smallest_peak(
     lower_bytes: int,
     seconds: float,
     seed: int,
-    allowed: Callable[[Steps], bool] = lambda _: True,
     clock: Clock = WALL,
 ) -> Found:
-    """Look for the schedule of least peak: greedy starts at falling limits."""
+    """Look for the schedule of least peak: greedy starts at falling limits, then annealing."""
     until = clock.now() + seconds
+    midway = clock.now() + 0.4 * seconds
     chance = random.Random(seed)
     found = Found()
-    peaks = _starting_orders(table, allowed)
-    orders = list(peaks)
-    for order, peak in peaks.items():
-        if allowed(order):
-            found.add(table, order, peak, 0)
-    midway = clock.now() + 0.5 * seconds
+    orders = _starting_orders(table)
+    for order in orders:
+        found.add(table, order, 0)
     while found.least_peak is not None and not clock.over(midway):
         if found.least_peak <= lower_bytes:
-            break
+            return found
         aim = int(lower_bytes + (found.least_peak - lower_bytes) * chance.uniform(0.0, 1.0))
-        schedule = evict_and_recompute(
-            table, chance.choice(orders), aim, random_exponents(chance), chance
-        )
-        clock.spend(_SECONDS_PER_STEP * (len(schedule) if schedule else 100))
-        if schedule is None:
-            continue
-        steps = tuple(schedule)
-        reached = live_peak(table, steps)
-        if reached is not None and allowed(steps):
-            found.add(table, steps, reached, 0)
+        order = chance.choice(orders)
+        schedule = evict_and_recompute(table, order, aim, random_exponents(chance), chance)
+        clock.spend(_SECONDS_PER_STEP * len(schedule or order))
+        if schedule is not None:
+            found.add(table, schedule, 0)
     # Annealing towards limits that fall with what is reached.
-    for share in (0.4, 0.7, 1.0):
+    rounds = 6
+    for number in range(rounds):
         if found.least_peak is None or found.least_peak <= lower_bytes or clock.stop():
             break
-        limit = max(lower_bytes, int(found.least_peak * 0.97))
-        end = min(until, midway + share * 0.5 * seconds)
-        steps = tuple(anneal(table, found.least, limit, end, seed, lambda *_: None, clock)[0])
-        lower = live_peak(table, steps)
-        if lower is not None and allowed(steps):
-            found.add(table, steps, lower, 0)
+        limit = max(lower_bytes, int(found.least_peak * 0.95))
+        end = clock.now() + max(0.0, until - clock.now()) / (rounds - number)
+        workers = table.instance.request.workers
+        steps, _ = anneal(
+            table,
+            found.least,
+            limit,
+            end,
+            seed + number,
+            lambda steps, _: found.add(table, steps, 0),
+            clock,
+            workers=workers,
+            enough=True,
+        )
+        found.add(table, steps, 0)
     return found
+
+
+def _time_ns(table: Table, schedule: Schedule) -> int:
+    return sum(table.time_ns[work][way] for work, way in schedule)

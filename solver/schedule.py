@@ -60,6 +60,17 @@ class Table:
                 wanted.update(self.reads[index][way])
         return macs
 
+    @cached_property
+    def macs_limit(self) -> int | None:
+        """MACs of one trip that the request's compute limit allows; None: no limit."""
+        extra = self.instance.extra_macs_limit
+        return None if extra is None else self.plain_macs + extra // self.instance.trips
+
+    def within_compute(self, schedule: Schedule) -> bool:
+        """Tell whether the extra MACs of a schedule stay within the request's compute limit."""
+        limit = self.macs_limit
+        return limit is None or sum(self.macs[work][way] for work, way in schedule) <= limit
+
     @classmethod
     def of(cls, instance: Instance) -> Table:
         """Build the table of a fixed instance."""

@@ -66,7 +66,7 @@ def search(
     pursuit.tell("bounds")
     for samples in allowed_micro_batches(graph, request):
         instance = build_instance(graph, request, samples)
-        seconds = min(2.0, 0.05 * request.time_limit_seconds)
+        seconds = min(3.0, 0.05 * request.time_limit_seconds)
         pursuit.sides.append(Side(samples, instance, lower_bound(instance, seconds, clock)))
     weakest = min(pursuit.sides, key=lambda side: side.bound.bytes)
     hopeful = [side for side in pursuit.sides if side.bound.budget_bytes <= request.budget_bytes]
@@ -77,9 +77,10 @@ def search(
         _try_heuristics(pursuit, hopeful, min(1.0, 0.2 * pursuit.left))
         _solve_whole(pursuit, hopeful)
     else:
-        _try_heuristics(pursuit, hopeful, 0.7 * pursuit.left)
+        _try_heuristics(pursuit, hopeful, (0.7 if techniques.joint_model else 1.0) * pursuit.left)
         if techniques.joint_model and not _is_fastest(pursuit, hopeful):
             _improve_by_model(pursuit)
+            _try_again(pursuit, pursuit.left)
     if pursuit.best is None:
         _look_for_smallest(pursuit, hopeful)
     return Outcome(
@@ -113,16 +114,22 @@ def _try_heuristics(pursuit: Pursuit, sides: list[Side], seconds: float) -> None
             if side.instance.fixed:
                 mask = side.instance.mask()
                 if not cannot_improve(pursuit, side, mask):
-                    pursuit.tell(f"greedy, micro-batch {side.samples}")
+                    pursuit.tell(f"schedule, micro-batch {side.samples}")
                     try_mask(pursuit, side, mask, left)
             else:
                 search_masks(pursuit, side, left)
+    if not sides[0].instance.fixed:
+        _try_again(pursuit, began + seconds - clock.now())
+
+
+def _try_again(pursuit: Pursuit, seconds: float) -> None:
+    """Look for a faster schedule of the incumbent's mask and micro-batch."""
     best = pursuit.best
-    left = began + seconds - clock.now()
-    if best is not None and not sides[0].instance.fixed and left > 0 and not clock.stop():
-        pursuit.tell(f"greedy, micro-batch {best.instance.samples}")
-        side = next(side for side in sides if side.samples == best.instance.samples)
-        try_mask(pursuit, side, best.instance.mask(), left)
+    if best is None or seconds <= 0.1 or pursuit.clock.stop():
+        return
+    pursuit.tell(f"schedule, micro-batch {best.instance.samples}")
+    side = next(side for side in pursuit.sides if side.samples == best.instance.samples)
+    try_mask(pursuit, side, best.instance.mask(), seconds)
 
 
 def _is_fastest(pursuit: Pursuit, sides: list[Side]) -> bool:

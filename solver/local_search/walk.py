@@ -1,0 +1,89 @@
+"""A walk of simulated annealing, some rounds at a time."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memplan.solver.local_search.compiled import compiled
+from memplan.solver.local_search.flat import Flat, Numbers, Scratch
+from memplan.solver.local_search.measure import measure, without_unread
+from memplan.solver.local_search.moves import change_option, drop, evict, shift
+
+__all__ = ["BEST_OVERFLOW", "BEST_TIME", "STATE_LENGTH", "walk"]
+
+#: Where a walk keeps its numbers.
+OVERFLOW, TIME, BEST_OVERFLOW, BEST_TIME, PRICE, TEMPERATURE, ROUND = range(7)
+LENGTH, BEST_LENGTH, STATE_LENGTH = 7, 8, 9
+
+#: Share of the time of the step at which the walk is warm, and where it is cold.
+_WARM, _COLD = 3e-3, 1e-5
+
+
+@compiled
+def walk(
+    flat: Flat,
+    here: Scratch,
+    there: Scratch,
+    current: Numbers,
+    best: Numbers,
+    state: NDArray[np.float64],
+    usual: Numbers,
+    seed: int,
+    rounds: int,
+) -> None:
+    """Walk for ``rounds`` moves from ``current``; its state is read from and left in the arrays.
+
+    Cost: time, plus a price for every byte-step above the limit, which rises while the schedule
+    does not fit.  ``usual`` is the option by which a work is computed again.  ``here`` holds the
+    instances of ``current``, ``there`` those of the trial.
+    """
+    np.random.seed(seed)
+    length = int(state[7])
+    measure(flat, here, current, length)
+    every = max(200, 4 * length)
+    for _ in range(rounds):
+        state[6] += 1.0
+        if int(state[6]) % every == 0:
+            state[5] *= 0.9
+            if state[0] > 0.0:
+                state[4] *= 1.3
+            if state[5] < state[1] * _COLD:
+                state[5] = state[1] * _WARM
+                length = int(state[8])
+                current[:length] = best[:length]
+                state[0], state[1] = state[2], state[3]
+                measure(flat, here, current, length)
+        kind = np.random.random()
+        if kind < 0.35:
+            reached = evict(flat, here, current, length, usual)
+        elif kind < 0.6:
+            reached = drop(flat, here, current, length)
+        elif kind < 0.95:
+            reached = shift(flat, here, current, length)
+        else:
+            reached = change_option(flat, here, current, length, usual)
+        if reached == 0:
+            continue
+        trial = here.trial
+        reached = without_unread(flat, there, trial, reached)
+        overflow, time_ns, macs = measure(flat, there, trial, reached)
+        accept = overflow >= 0 and (flat.macs_limit < 0 or macs <= flat.macs_limit)
+        if accept:
+            change = time_ns - state[1] + state[4] * (overflow - state[0])
+            if change > 0.0:
+                accept = np.random.random() < math.exp(-change / max(state[5], 1e-9))
+        if not accept:
+            continue
+        length = reached
+        current[:length] = trial[:length]
+        here, there = there, here
+        for step in range(length):
+            usual[flat.work_of[current[step]]] = current[step]
+        state[0], state[1] = overflow, time_ns
+        if overflow < state[2] or (overflow == state[2] and time_ns < state[3]):
+            best[:length] = current[:length]
+            state[2], state[3], state[8] = overflow, time_ns, length
+    state[7] = length

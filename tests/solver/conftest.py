@@ -1,0 +1,11 @@
+from __future__ import annotations
+
+import pytest
+
+from memplan.solver.local_search import prepare
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled() -> None:
+    """Compile before anything is given a limit of time."""
+    prepare()
