@@ -92,7 +92,7 @@ def _schedule_then_addresses(instance: Instance, seconds: float) -> Solution | N
     )
     if not found.fitting:
         return None
-    _, schedule = found.fitting[0]
+    _, _, schedule = found.fitting[0]
     solution = place(
         table,
         schedule,

@@ -137,7 +137,7 @@ def try_mask(pursuit: Pursuit, side: Side, mask: Mask, seconds: float) -> bool:
             pursuit.clock,
             known,
         )
-        known[:] = [*(steps for _, steps in found.fitting[:3]), found.least]
+        known[:] = [*(steps for _, _, steps in found.fitting[:3]), found.least]
         overshoot = _pack_found(pursuit, table, found, max(0.05, 0.3 * left))
         if overshoot == 0:
             return True
@@ -156,7 +156,7 @@ def _pack_found(pursuit: Pursuit, table: Table, found: Found, seconds: float) ->
     request, instance = pursuit.request, table.instance
     until = pursuit.clock.now() + seconds
     least: int | None = None
-    for number, (_, schedule) in enumerate(found.fitting):
+    for number, (_, _, schedule) in enumerate(found.fitting):
         share = max(0.05, (until - pursuit.clock.now()) / (len(found.fitting) - number))
         solution = place(
             table,

@@ -28,8 +28,8 @@ _GREEDY_SHARE = 0.25
 class Found:
     """Schedules that were found: those that fit, and the one of least peak."""
 
-    #: (time_ns of one trip, schedule), fastest first, at most a handful.
-    fitting: list[tuple[int, Steps]] = field(default_factory=list)
+    #: (time_ns of one trip, live peak, schedule), best first, at most a handful.
+    fitting: list[tuple[int, int, Steps]] = field(default_factory=list)
     least_peak: int | None = None
     least: Steps = ()
 
@@ -41,9 +41,9 @@ class Found:
         steps = tuple(schedule)
         if self.least_peak is None or peak < self.least_peak:
             self.least_peak, self.least = peak, steps
-        if peak <= limit and all(steps != known for _, known in self.fitting):
-            self.fitting.append((_time_ns(table, steps), steps))
-            self.fitting.sort(key=lambda entry: entry[0])
+        if peak <= limit and all(steps != known for _, _, known in self.fitting):
+            self.fitting.append((_time_ns(table, steps), peak, steps))
+            self.fitting.sort(key=lambda entry: entry[:2])
             del self.fitting[8:]
         return peak
 
@@ -58,6 +58,8 @@ def find_schedules(
     known: Sequence[Steps] = (),
 ) -> Found:
     """Return schedules whose live bytes stay within ``limit_bytes``, the fastest first.
+
+    Of equally fast ones, that of fewer bytes.
 
     Args:
         known: schedules that were found before, at any limit.

@@ -48,8 +48,7 @@ def walk(
         state[6] += 1.0
         if int(state[6]) % every == 0:
             state[5] *= 0.9
-            if state[0] > 0.0:
-                state[4] *= 1.3
+            state[4] *= 1.3 if state[0] > 0.0 else 0.8
             if state[5] < state[1] * _COLD:
                 state[5] = state[1] * _WARM
                 length = int(state[8])
