@@ -30,7 +30,7 @@ test: $(VENV)/.installed-dev
 check:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy -p memplan
+	$(BIN)/mypy -p memplan -p tests -p examples -p benchmarks
 	$(BIN)/pytest -n 2 --dist worksteal
 
 examples: $(VENV)/.installed

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from memplan.clients import pipeline
 from memplan.ir.errors import ModelError, RequestError
-from memplan.ir.graph import OpGraph
+from memplan.ir.graph import BatchNorm, LossKind, LossTarget, Mode, OpGraph, OptimizerKind
 from memplan.ir.plan import Plan
 from memplan.ir.request import Criterion
 
@@ -44,14 +44,15 @@ def plan(
     computations: int = 3,
     stream_inputs: bool = False,
     time_limit: float = 30.0,
+    deterministic: bool = False,
     seed: int = 0,
     workers: int = 2,
-    mode: Literal["train", "infer"] | None = None,
-    loss: Literal["cross_entropy", "mse"] | None = None,
-    target: Literal["labels", "input"] | None = None,
-    optimizer: Literal["sgd", "momentum", "adam"] | None = None,
+    mode: Mode | None = None,
+    loss: LossKind | None = None,
+    target: LossTarget | None = None,
+    optimizer: OptimizerKind | None = None,
     learning_rate: float | None = None,
-    batch_norm: Literal["frozen", "train"] | None = None,
+    batch_norm: BatchNorm | None = None,
     data: str | Path | None = None,
     trust: bool = False,
     progress: Callable[[Progress], None] | None = None,
@@ -73,6 +74,8 @@ def plan(
         computations: most computations of one operation.
         stream_inputs: samples are loaded per micro-batch.
         time_limit: of the search, in seconds.
+        deterministic: the limit counts seconds of work and not of the clock: the same plan every
+            time, on any machine.
         mode, loss, target, optimizer, learning_rate, batch_norm: the step.  By default a
             training step with cross entropy on labels, SGD at 0.01 and frozen batch norm.
         data: npz file with arrays x and y, from which importance is measured.
@@ -116,6 +119,7 @@ def plan(
             computations=computations,
             stream_inputs=stream_inputs,
             time_limit_seconds=time_limit,
+            deterministic=deterministic,
             seed=seed,
             workers=workers,
         ),
@@ -128,12 +132,12 @@ def trace(
     example_inputs: Any = None,
     *,
     batch: int | None = None,
-    mode: Literal["train", "infer"] | None = None,
-    loss: Literal["cross_entropy", "mse"] | None = None,
-    target: Literal["labels", "input"] | None = None,
-    optimizer: Literal["sgd", "momentum", "adam"] | None = None,
+    mode: Mode | None = None,
+    loss: LossKind | None = None,
+    target: LossTarget | None = None,
+    optimizer: OptimizerKind | None = None,
     learning_rate: float | None = None,
-    batch_norm: Literal["frozen", "train"] | None = None,
+    batch_norm: BatchNorm | None = None,
     data: str | Path | None = None,
     trust: bool = False,
 ) -> OpGraph:

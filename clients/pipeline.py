@@ -19,7 +19,7 @@ from memplan.ir.errors import (
     ModelError,
     RequestError,
 )
-from memplan.ir.graph import OpGraph
+from memplan.ir.graph import BatchNorm, LossKind, LossTarget, Mode, OpGraph, OptimizerKind
 from memplan.ir.limits import MAX_JSON_BYTES
 from memplan.ir.plan import Plan
 from memplan.ir.request import Criterion, LayerUpdate, PlanRequest
@@ -65,12 +65,12 @@ Update = Word | tuple[LayerUpdate, ...]
 class GraphOptions:
     """What becomes part of a graph.  None means: not said, take the default or the graph's own."""
 
-    mode: Literal["train", "infer"] | None = None
-    loss: Literal["cross_entropy", "mse"] | None = None
-    target: Literal["labels", "input"] | None = None
-    optimizer: Literal["sgd", "momentum", "adam"] | None = None
+    mode: Mode | None = None
+    loss: LossKind | None = None
+    target: LossTarget | None = None
+    optimizer: OptimizerKind | None = None
     learning_rate: float | None = None
-    batch_norm: Literal["frozen", "train"] | None = None
+    batch_norm: BatchNorm | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +90,7 @@ class RequestOptions:
     computations: int = 3
     stream_inputs: bool = False
     time_limit_seconds: float = 30.0
+    deterministic: bool = False
     seed: int = 0
     workers: int = 2
 
@@ -270,6 +271,10 @@ def check_options(options: RequestOptions) -> None:
 
 
 def _request(options: RequestOptions, batch: int) -> PlanRequest:
+    if options.contributions and options.criterion != "contribution":
+        raise RequestError(
+            f"contributions are for criterion contribution, and not for {options.criterion}"
+        )
     values: dict[str, Any] = {
         "budget_bytes": parse_bytes(options.budget),
         "batch": batch,
@@ -281,6 +286,7 @@ def _request(options: RequestOptions, batch: int) -> PlanRequest:
         "computations": options.computations,
         "stream_inputs": options.stream_inputs,
         "time_limit_seconds": options.time_limit_seconds,
+        "deterministic": options.deterministic,
         "seed": options.seed,
         "workers": options.workers,
     }

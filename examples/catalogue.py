@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+
+from memplan.ir.graph import LossKind, LossTarget
 
 __all__ = ["EXAMPLES", "Example", "example"]
 
@@ -16,8 +17,8 @@ class Example:
     #: ``package.module:function``; returns (module, example inputs).
     factory: str
     batch: int = 2
-    loss: Literal["cross_entropy", "mse"] = "cross_entropy"
-    target: Literal["labels", "input"] = "labels"
+    loss: LossKind = "cross_entropy"
+    target: LossTarget = "labels"
     #: Budget = persistent bytes + this fraction of (baseline bytes - persistent bytes).
     budget_fraction: float = 0.6
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -10,6 +12,8 @@ from examples.seeding import seeded
 __all__ = ["resnet18", "resnet50"]
 
 Example = tuple[nn.Module, tuple[Tensor, ...]]
+#: (channels in, width, stride) -> the convolutions of one block, with the last batch norm last.
+Block = Callable[[int, int, int], list[nn.Module]]
 
 
 class Residual(nn.Module):
@@ -21,7 +25,9 @@ class Residual(nn.Module):
         self.shortcut = shortcut
         self.relu = nn.ReLU(inplace=True)
         # Sixteen blocks that each doubled the variance would end at 65536 times the signal.
-        nn.init.constant_(layers[-1].weight, 0.3)  # type: ignore[arg-type]
+        last = layers[-1]
+        assert isinstance(last, nn.BatchNorm2d)
+        nn.init.constant_(last.weight, 0.3)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.relu(self.layers(x) + self.shortcut(x))
@@ -38,7 +44,7 @@ def resnet50() -> Example:
     return _network(_bottleneck, expansion=4, depths=(3, 4, 6, 3))
 
 
-def _network(block, expansion: int, depths: tuple[int, ...]) -> Example:  # type: ignore[no-untyped-def]
+def _network(block: Block, expansion: int, depths: tuple[int, ...]) -> Example:
     def build() -> nn.Module:
         layers = [*_unit(3, 64, 7, 2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, padding=1)]
         channels_in = 64

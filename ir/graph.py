@@ -42,6 +42,7 @@ __all__ = [
     "Argument",
     "AxisName",
     "AxisSize",
+    "BatchNorm",
     "ChannelAxis",
     "DtypeArgument",
     "FloatArgument",
@@ -49,17 +50,22 @@ __all__ = [
     "Layer",
     "LayerKind",
     "Loss",
+    "LossKind",
+    "LossTarget",
+    "Mode",
     "OpGraph",
     "Operand",
     "OperandArgument",
     "Operation",
     "Optimizer",
+    "OptimizerKind",
     "Phase",
     "PhantomArgument",
     "Role",
     "RunningArgument",
     "SizeArgument",
     "Tensor",
+    "UpdatedAxis",
     "WeightSource",
     "walk_arguments",
 ]
@@ -78,6 +84,13 @@ Role = Literal[
     "accumulator",  # sum of a parameter's gradient over the micro-batches
 ]  # fmt: skip
 AxisName = Literal["input", "output"]
+#: What of a weight is updated: channels along an axis, or all of it.
+UpdatedAxis = Literal["input", "output", "whole"]
+Mode = Literal["train", "infer"]
+LossKind = Literal["cross_entropy", "mse"]
+LossTarget = Literal["labels", "input"]
+OptimizerKind = Literal["sgd", "momentum", "adam"]
+BatchNorm = Literal["frozen", "train"]
 LayerKind = Literal["convolution", "linear", "embedding", "normalization", "parameter"]
 
 #: Potentials and norms; capped so that sums and ratios stay finite.
@@ -211,7 +224,7 @@ class Alternative(Contract):
     slices: tuple[AxisSize, ...] = ()
     #: Null: always allowed.  Else allowed where the operation's layer is cut along one of
     #: these axes; "whole" stands for a weight that is updated uncut.
-    axes: tuple[Literal["input", "output", "whole"], ...] | None = None
+    axes: tuple[UpdatedAxis, ...] | None = None
 
 
 class Operation(Contract):
@@ -262,12 +275,12 @@ class Layer(Contract):
 
 
 class Loss(Contract):
-    kind: Literal["cross_entropy", "mse"]
-    target: Literal["labels", "input"]
+    kind: LossKind
+    target: LossTarget
 
 
 class Optimizer(Contract):
-    kind: Literal["sgd", "momentum", "adam"]
+    kind: OptimizerKind
     learning_rate: Annotated[float, Field(gt=0)]
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -282,10 +295,10 @@ class OpGraph(Document):
 
     schema_: Annotated[Literal["memplan.graph/1"], Field(alias="schema")] = "memplan.graph/1"
     name: Name
-    mode: Literal["train", "infer"]
+    mode: Mode
     loss: Loss | None = None
     optimizer: Optimizer | None = None
-    batch_norm: Literal["frozen", "train"] = "frozen"
+    batch_norm: BatchNorm = "frozen"
     #: The batch that the model was traced at.
     traced_batch: Annotated[int, Field(ge=1)]
     #: Sizes hold for every batch; else only for the traced one.

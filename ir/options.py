@@ -26,7 +26,9 @@ def update_options(
     if graph.mode == "infer":
         return frozen
     if request.update == "auto":
-        return {layer.id: (None, *_choices(layer, request)) for layer in graph.layers}
+        _must_have_worth(graph, request)
+        divisors = frozenset(request.slice_divisors)
+        return {layer.id: (None, *_choices(layer, divisors)) for layer in graph.layers}
     if request.update == "full":
         return {layer.id: (_whole(layer),) for layer in graph.layers}
     if request.update == "bias":
@@ -44,6 +46,8 @@ def update_options(
         heads = [layer for layer in graph.layers if layer.kind in ("linear", "convolution")]
         last = (heads or list(graph.layers))[-1]
         return frozen | {last.id: (_whole(last),)}
+    if not request.update:
+        raise RequestError("update mask: it lists no layer; list one, or choose by update auto")
     for update in request.update:
         _must_exist(graph, update)
     return frozen | {update.layer: (update,) for update in request.update}
@@ -57,14 +61,14 @@ def _whole(layer: Layer) -> LayerUpdate:
     )
 
 
-def _choices(layer: Layer, request: PlanRequest) -> list[LayerUpdate]:
+def _choices(layer: Layer, divisors: frozenset[int]) -> list[LayerUpdate]:
     choices = []
     has_bias = layer.bias is not None
     if has_bias:
         choices.append(LayerUpdate(layer=layer.id, bias=True))
     for axis in layer.axes:
         order = ranking(axis)
-        counts = sorted({axis.channels // divisor for divisor in request.slice_divisors})
+        counts = sorted({axis.channels // divisor for divisor in divisors})
         choices += [
             LayerUpdate(
                 layer=layer.id,
@@ -78,6 +82,18 @@ def _choices(layer: Layer, request: PlanRequest) -> list[LayerUpdate]:
     if layer.weight is not None:
         choices.append(_whole(layer))
     return choices
+
+
+def _must_have_worth(graph: OpGraph, request: PlanRequest) -> None:
+    if request.criterion != "contribution":
+        return
+    unknown = next((name for name in request.contributions if name not in graph.layer), None)
+    if unknown is not None:
+        raise RequestError(
+            f"contributions: the graph has no layer {unknown[:80]!r}; plan trace lists the layers"
+        )
+    if not any(request.contributions.values()):
+        raise RequestError("contributions: no layer has a gain above 0; give one to at least one")
 
 
 def _must_exist(graph: OpGraph, update: LayerUpdate) -> None:

@@ -9,11 +9,18 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from memplan.ir.base import Contract, Document, Name
 from memplan.ir.errors import MemplanError, PlanRejectedError
-from memplan.ir.limits import MAX_BATCH, MAX_BYTES
+from memplan.ir.limits import (
+    MAX_ACCESSES,
+    MAX_BATCH,
+    MAX_BUFFERS,
+    MAX_BYTES,
+    MAX_OPERATIONS,
+    MAX_STEPS,
+)
 from memplan.ir.request import LayerUpdate, PlanRequest
 
 __all__ = [
@@ -106,7 +113,7 @@ class Peak(Contract):
 
     step: Count
     operation: Name
-    tensors: tuple[PeakTensor, ...]
+    tensors: Annotated[tuple[PeakTensor, ...], Field(max_length=MAX_BUFFERS)]
 
 
 class Level(Contract):
@@ -136,6 +143,9 @@ class Certificate(Contract):
     checked_by: str = ""
 
 
+Steps = Annotated[tuple[Step, ...], Field(max_length=MAX_STEPS)]
+
+
 class Plan(Document):
     """An execution plan."""
 
@@ -146,18 +156,31 @@ class Plan(Document):
     batch: Annotated[int, Field(ge=1, le=MAX_BATCH)]
     micro_batch: Annotated[int, Field(ge=1, le=MAX_BATCH)]
     trips: Annotated[int, Field(ge=1, le=MAX_BATCH)]
-    mask: tuple[LayerUpdate, ...]
-    prologue: tuple[Step, ...]
-    body: tuple[Step, ...]
-    epilogue: tuple[Step, ...]
-    buffers: tuple[Buffer, ...]
+    mask: Annotated[tuple[LayerUpdate, ...], Field(max_length=MAX_OPERATIONS)]
+    prologue: Steps
+    body: Steps
+    epilogue: Steps
+    buffers: Annotated[tuple[Buffer, ...], Field(max_length=MAX_BUFFERS)]
     #: Predicted live bytes at each step of the body.
-    live_bytes: tuple[Bytes, ...]
+    live_bytes: Annotated[tuple[Bytes, ...], Field(max_length=MAX_STEPS)]
     totals: Totals
     peak: Peak
     certificate: Certificate
 
     model_config = Document.model_config | {"populate_by_name": True}
+
+    @model_validator(mode="after")
+    def _is_of_checkable_size(self) -> Plan:
+        if len(self.steps) > MAX_STEPS:
+            raise ValueError(f"{len(self.steps)} steps; a plan has at most {MAX_STEPS}")
+        accesses = sum(
+            len(step.reads) + len(step.writes) + len(step.mutates) for step in self.steps
+        )
+        if accesses > MAX_ACCESSES:
+            raise ValueError(
+                f"the steps name {accesses} buffers; those of a plan name at most {MAX_ACCESSES}"
+            )
+        return self
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:

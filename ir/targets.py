@@ -34,6 +34,14 @@ Saving less for the backward:
     dimension) starts a byte, least significant bit first.
 ``memplan.apply_bits(gy, bits)``
     ``gy`` where the bit is 1, else 0.
+``memplan.max_pool_positions(x, kernel, stride, padding, dilation, ceil_mode)``
+    For each output of a max-pool over the last dimensions of ``x`` (as many as ``kernel`` has: 2
+    or 3) the row-major position of the maximum in its window, as uint8: of equal values the first,
+    of NaN the last.  At most 256 positions.
+``memplan.max_pool_input_gradient(gy, positions, input_shape, kernel, stride, padding, dilation,
+ceil_mode)``
+    Gradient of a max-pool's input; what reaches an element from several windows adds up in the
+    row-major order of ``gy``.
 
 Randomness that does not depend on order, micro-batch or recomputation:
 
@@ -103,6 +111,8 @@ TARGETS: Final = frozenset(
         "layer_norm_input_gradient",
         "layer_norm_weight_gradient",
         "linear_weight_gradient",
+        "max_pool_input_gradient",
+        "max_pool_positions",
         "momentum",
         "range_bits",
         "sgd",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from memplan.ir.dtypes import BITS
-from memplan.ir.limits import MAX_BYTES
+from memplan.ir.limits import MAX_BYTES, MAX_CHANNELS, MAX_RANK
 from memplan.ir.units import Affine
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ def _tensor_faults(tensor: Tensor, samples: tuple[int, ...]) -> Iterator[str]:
             f"tensor {tensor.id}: {len(tensor.shape)} dimensions but {len(tensor.strides)} strides"
         )
         return
+    if len(tensor.slices) > MAX_RANK:
+        yield f"tensor {tensor.id}: {len(tensor.slices)} slices; at most {MAX_RANK} are read"
     if tensor.size_bytes.per_sample < 0:
         yield f"tensor {tensor.id}: its bytes shrink as the batch grows"
     for count in samples:
@@ -92,6 +94,9 @@ def _extent_bytes(
 
 
 def _layer_faults(graph: OpGraph) -> Iterator[str]:
+    channels = sum(axis.channels for layer in graph.layers for axis in layer.axes)
+    if channels > MAX_CHANNELS:
+        yield f"the layers have {channels} channels along their axes; at most {MAX_CHANNELS}"
     for layer in graph.layers:
         if layer.weight is None and layer.bias is None:
             yield f"layer {layer.id}: it has neither weight nor bias"
@@ -170,6 +175,8 @@ def _alternative_faults(
         for count in samples:
             if not 0 <= amount.at(count) <= MAX_BYTES:
                 yield f"{place}: {name} is {amount.at(count)} at a batch of {count}"
+    if max(len(alternative.slices), len(alternative.axes or ())) > MAX_RANK:
+        yield f"{place}: more than {MAX_RANK} slices or axes"
     if (alternative.slices or alternative.axes is not None) and operation.layer is None:
         yield f"{place}: slices and axes need the operation's layer"
     for index in _operand_indices((alternative.arguments, tuple(alternative.keywords.values()))):

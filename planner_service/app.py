@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Annotated, Any, Literal
@@ -27,11 +27,19 @@ from memplan.planner_service.problems import (
     handle_problem,
     problem_of_validation,
 )
-from memplan.planner_service.question import Question, must_be_answerable, solver_version
+from memplan.planner_service.question import (
+    Question,
+    must_be_allowed,
+    must_be_answerable,
+    read_question,
+    solver_version,
+)
 from memplan.planner_service.settings import Settings
 from memplan.planner_service.store import PlanStore, open_store
+from memplan.planner_service.traces import Traces
 from memplan.planner_service.uploads import (
     UploadForm,
+    file_name,
     must_be_traceable,
     request_of_form,
     trace_settings,
@@ -84,6 +92,7 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         answers = open_store(settings.store_path) if store is None else store
         app.state.jobs = Jobs(settings, answers, working)
+        app.state.traces = Traces(settings, working)
         yield
         await app.state.jobs.close()
         answers.close()
@@ -103,21 +112,18 @@ def create_app(
         "/v1/plans",
         operation_id="plan",
         summary="Ask for a plan",
-        responses=answer_responses(400, 413, 415, 422, 429, 500, 501),
+        responses=answer_responses(400, 413, 415, 422, 429, 500, 501, 503),
         openapi_extra=question_body(),
     )
     async def ask(request: Request, prefer: Prefer = None) -> Response:
         """The id of a question is the hash of its content: asking again is safe and free."""
-        jobs: Jobs = request.app.state.jobs
-        question = await _read_question(request, settings, working)
-        name = await jobs.submit(question)
-        return await _result(request, jobs, name, _wait_seconds(prefer, settings))
+        return await _while_serving(_ask(request, settings, _wait_seconds(prefer, settings)))
 
     @app.get(
         "/v1/plans/{id}",
         operation_id="get_plan",
         summary="Look at an answer",
-        responses=answer_responses(404, 422, 500, 501),
+        responses=answer_responses(404, 422, 500, 501, 503),
     )
     async def look(
         request: Request,
@@ -125,18 +131,38 @@ def create_app(
         prefer: Prefer = None,
     ) -> Response:
         """Poll for an answer; with Prefer: wait=N the server waits with you."""
-        return await _result(request, request.app.state.jobs, id, _wait_seconds(prefer, settings))
+        return await _while_serving(_result(request, id, _wait_seconds(prefer, settings)))
 
     @app.get("/healthz", operation_id="health", summary="Is the server alive")
     async def health() -> Health:
+        """Answers while questions are being solved, too."""
         return Health(version=version("memplan"), solver=solver_version())
 
     describe(app)
     return app
 
 
-async def _result(request: Request, jobs: Jobs, name: str, wait_seconds: float) -> Response:
+async def _while_serving(response: Awaitable[Response]) -> Response:
+    """Return a response; who waits for one when the server ends is told so."""
+    try:
+        return await response
+    except asyncio.CancelledError:
+        raise ProblemError(
+            503,
+            "server-ends",
+            "the server was stopped before it had an answer; ask again",
+            headers={"Retry-After": "10"},
+        ) from None
+
+
+async def _ask(request: Request, settings: Settings, wait_seconds: float) -> Response:
+    name = await request.app.state.jobs.submit(await _read_question(request, settings))
+    return await _result(request, name, wait_seconds)
+
+
+async def _result(request: Request, name: str, wait_seconds: float) -> Response:
     """Return the answer, the state of the job, or why there is neither."""
+    jobs: Jobs = request.app.state.jobs
     await jobs.wait(name, wait_seconds)
     location = f"{request.scope.get('root_path', '')}/v1/plans/{name}"
     # Before the store: a job leaves this table only after its answer is stored.
@@ -156,39 +182,42 @@ async def _result(request: Request, jobs: Jobs, name: str, wait_seconds: float) 
     )
 
 
-async def _read_question(request: Request, settings: Settings, worker: Worker) -> Question:
+async def _read_question(request: Request, settings: Settings) -> Question:
     """Return the question of a body; whatever is wrong with it is a problem of its own."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise ProblemError(
+            415, "unsupported-media-type", f"the body is encoded ({encoding[:40]}); send it plain"
+        )
     try:
         if media_type == "application/json":
-            question = await _from_json(await request.body())
-        elif media_type == "multipart/form-data":
-            question = await _from_upload(request, settings, worker)
-        else:
-            raise ProblemError(
-                415,
-                "unsupported-media-type",
-                f"the body is {media_type or 'of no type'}; send application/json with graph and "
-                "request, or multipart/form-data with a .pt2 file (convert a .pt with plan trace "
-                "MODEL.pt --input SHAPE:DTYPE -o graph.json)",
-            )
-        must_be_answerable(question, settings)
+            return await _from_json(await request.body(), settings)
+        if media_type == "multipart/form-data":
+            return await _from_upload(request, settings)
     except MemplanError as failure:
         raise ProblemError(422, "invalid-question", str(failure)) from None
-    return question
+    raise ProblemError(
+        415,
+        "unsupported-media-type",
+        f"the body is {media_type[:80] or 'of no type'}; send application/json with graph and "
+        "request, or multipart/form-data with a .pt2 file (convert a .pt with plan trace "
+        "MODEL.pt --input SHAPE:DTYPE -o graph.json)",
+    )
 
 
-async def _from_json(body: bytes) -> Question:
+async def _from_json(body: bytes, settings: Settings) -> Question:
     try:
         # In a thread: a graph of many megabytes takes a while.
-        return await asyncio.to_thread(Question.model_validate_json, body)
+        return await asyncio.to_thread(read_question, body, settings)
     except ValidationError as failure:
         raise problem_of_validation(failure) from None
     except RecursionError:
         raise ProblemError(400, "not-json", "the body is nested too deeply") from None
 
 
-async def _from_upload(request: Request, settings: Settings, worker: Worker) -> Question:
+async def _from_upload(request: Request, settings: Settings) -> Question:
+    """Return the question of a form: fields are looked at first, then the file, then its model."""
     async with request.form(
         max_files=1, max_fields=32, max_part_size=settings.max_body_bytes
     ) as fields:
@@ -197,15 +226,24 @@ async def _from_upload(request: Request, settings: Settings, worker: Worker) -> 
             raise ProblemError(422, "invalid-question", "the form has no file field named model")
         if len({*fields}) < len(fields.multi_items()):
             raise ProblemError(422, "invalid-question", "a form field stands twice")
-        content = await model.read()
         others = {name: value for name, value in fields.items() if name != "model"}
-    try:
-        form = UploadForm.model_validate(others)
-    except ValidationError as failure:
-        raise problem_of_validation(failure) from None
-    must_be_traceable(content)
-    graph = OpGraph.from_json(await worker.trace(content, trace_settings(form)), "traced graph")
-    return Question(graph=graph, request=request_of_form(graph, form))
+        try:
+            form = UploadForm.model_validate(others)
+        except ValidationError as failure:
+            raise problem_of_validation(failure) from None
+        must_be_allowed(request_of_form(form), settings)
+        request.app.state.jobs.must_have_room()
+        content, name = await model.read(), file_name(model.filename)
+    await asyncio.to_thread(must_be_traceable, content)
+    traced = await request.app.state.traces.trace(content, name, trace_settings(form))
+    return await asyncio.to_thread(_question_of_graph, traced, form)
+
+
+def _question_of_graph(traced: str, form: UploadForm) -> Question:
+    graph = OpGraph.from_json(traced, "traced graph")
+    question = Question(graph=graph, request=request_of_form(form, graph.traced_batch))
+    must_be_answerable(question)
+    return question
 
 
 def _wait_seconds(prefer: str | None, settings: Settings) -> float:

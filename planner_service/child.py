@@ -15,8 +15,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from pathlib import PurePath
+from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 
 from memplan.ir.errors import (
@@ -27,6 +27,7 @@ from memplan.ir.errors import (
     ModelError,
     RequestError,
 )
+from memplan.planner_service.places import without_places
 
 __all__ = ["main", "outcome_of_error"]
 
@@ -64,7 +65,7 @@ def outcome_of_error(failure: MemplanError) -> dict[str, Any]:
         (MissingExtraError, "not-installed"),
     )
     kind = next((name for error, name in kinds if isinstance(failure, error)), "internal")
-    return {"outcome": "problem", "kind": kind, "detail": str(failure)}
+    return {"outcome": "problem", "kind": kind, "detail": without_places(str(failure))}
 
 
 def _solve(header: dict[str, Any], payload: bytes, send: Send) -> None:
@@ -87,12 +88,32 @@ def _solve(header: dict[str, Any], payload: bytes, send: Send) -> None:
 
 def _trace(header: dict[str, Any], payload: bytes, send: Send) -> None:
     from memplan.tracing import TraceSettings, trace
+    from memplan.tracing.importance import weight_norms
     from memplan.tracing.loaders import load
+    from memplan.tracing.weights import build_weights
 
-    with TemporaryDirectory(prefix="memplan-upload-") as folder:
-        path = Path(folder) / "model.pt2"
-        path.write_bytes(payload)
-        graph = trace(load(str(path)), TraceSettings(**header["settings"]))
+    name: str = header["name"]
+    # A file without a name, so that nothing stays behind however this process ends.
+    with TemporaryFile() as file:
+        file.write(payload)
+        file.flush()
+        path = f"/dev/fd/{file.fileno()}"
+        try:
+            model = dataclasses.replace(load(path), name=PurePath(name).stem or "model")
+            graph = trace(model, TraceSettings(**header["settings"]))
+            if graph.mode == "train":
+                weights = build_weights(graph, model.read_weights)
+                finite = {key: value for key, value in weights.items() if value.isfinite().all()}
+                graph = weight_norms(graph, finite)
+        except MemplanError as failure:
+            outcome = outcome_of_error(failure)
+            uploaded = f"the uploaded file {name}"
+            detail = str(failure).replace(path, uploaded)
+            # Some messages name the model, which until it is read is called as its path ends.
+            if detail.startswith(f"{file.fileno()}: "):
+                detail = f"{uploaded}: {detail.partition(': ')[2]}"
+            send(outcome | {"detail": without_places(detail)})
+            return
     send({"outcome": "graph", "graph": graph.to_json()})
 
 

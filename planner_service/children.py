@@ -39,8 +39,13 @@ class Worker(Protocol):
         """
         ...
 
-    async def trace(self, model: bytes, settings: dict[str, Any]) -> str:
+    async def trace(self, model: bytes, name: str, settings: dict[str, Any]) -> str:
         """Return the graph of a ``.pt2`` file as JSON.
+
+        Args:
+            model: content of the file.
+            name: of the file, for the graph and for messages.
+            settings: fields of ``tracing.TraceSettings``.
 
         Raises:
             ProblemError: the file cannot be traced, or the child failed.
@@ -60,8 +65,8 @@ class ChildWorker:
         message = await self._run({"task": "solve"}, payload, seconds, report)
         return str(message["answer"])
 
-    async def trace(self, model: bytes, settings: dict[str, Any]) -> str:
-        header = {"task": "trace", "settings": settings}
+    async def trace(self, model: bytes, name: str, settings: dict[str, Any]) -> str:
+        header = {"task": "trace", "name": name, "settings": settings}
         message = await self._run(header, model, self._settings.trace_seconds, lambda _: None)
         return str(message["graph"])
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from memplan.planner_service.children import Worker
-from memplan.planner_service.problems import ProblemError
+from memplan.planner_service.problems import ProblemError, too_many
 from memplan.planner_service.question import Question, question_id
 from memplan.planner_service.settings import Settings
 from memplan.planner_service.store import PlanStore
@@ -50,16 +50,15 @@ class Jobs:
         name = await asyncio.to_thread(question_id, question)
         if name in self._jobs or await self.answer(name) is not None or name in self._jobs:
             return name
-        if sum(job.status == "queued" for job in self._jobs.values()) >= self._settings.max_queued:
-            raise ProblemError(
-                429,
-                "too-many-questions",
-                f"{self._settings.max_queued} questions wait already; ask again later",
-                headers={"Retry-After": "10"},
-            )
+        self.must_have_room()
         self._failures.pop(name, None)
         self._jobs[name] = Job("queued", asyncio.create_task(self._work(name, question)))
         return name
+
+    def must_have_room(self) -> None:
+        """Raise ProblemError where as many questions wait as may wait."""
+        if sum(job.status == "queued" for job in self._jobs.values()) >= self._settings.max_queued:
+            raise too_many(self._settings.max_queued, "questions")
 
     async def answer(self, name: str) -> str | None:
         """Return the answer of this id if it is stored."""

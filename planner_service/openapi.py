@@ -14,9 +14,69 @@ from memplan.planner_service.problems import MEDIA_TYPE, Problem
 from memplan.planner_service.question import Question
 from memplan.planner_service.uploads import UploadForm
 
-__all__ = ["answer_responses", "describe", "question_body"]
+__all__ = ["EXAMPLE_QUESTION", "answer_responses", "describe", "question_body"]
 
 _PLACE = "#/components/schemas/{model}"
+_ID = "3832d116eff6adc592edee599fc9c816a3f62b52eb84966d7f175b5091293030"
+
+#: The smallest question: one inference of one operation.
+EXAMPLE_QUESTION: dict[str, Any] = {
+    "graph": {
+        "schema": "memplan.graph/1",
+        "name": "relu",
+        "mode": "infer",
+        "traced_batch": 1,
+        "batch_symbolic": False,
+        "tensors": [
+            {
+                "id": name,
+                "role": role,
+                "dtype": "float32",
+                "shape": [1, 64],
+                "strides": [64, 1],
+                "size_bytes": 256,
+            }
+            for name, role in (("x", "input"), ("y", "activation"))
+        ],
+        "operations": [
+            {
+                "id": "relu",
+                "phase": "forward",
+                "writes": ["y"],
+                "alternatives": [
+                    {
+                        "name": "plain",
+                        "target": "aten.relu.default",
+                        "reads": [{"tensor": "x"}],
+                        "arguments": [{"operand": 0}],
+                        "in_place": [{"read": 0, "write": 0}],
+                        "moved_bytes": 512,
+                    }
+                ],
+            }
+        ],
+        "outputs": ["y"],
+    },
+    "request": {"budget_bytes": 1024, "batch": 1, "time_limit_seconds": 5.0},
+}
+_EXAMPLE_FORM = {"model": "(the file)", "budget": "256KB", "batch": 2, "optimizer": "adam"}
+_EXAMPLE_STATUS = {
+    "id": _ID,
+    "status": "running",
+    "location": f"/v1/plans/{_ID}",
+    "progress": {"stage": "greedy", "elapsed_seconds": 0.4},
+}
+_DESCRIPTIONS = {
+    400: "The body is no JSON, or a broken form.",
+    404: "No question has this id, or the server was restarted without a store: ask again.",
+    413: "The body is larger than the server reads.",
+    415: "Neither JSON nor a form, or a model that is no .pt2.",
+    422: "A field is wrong, request and graph contradict each other, or the model is bad.",
+    429: "As many questions wait as may wait; see Retry-After.",
+    500: "The process that worked on the question failed; asking again is safe.",
+    501: "The server lacks what this needs.",
+    503: "The server is being stopped; ask again.",
+}
 
 
 def question_body() -> dict[str, Any]:
@@ -32,8 +92,11 @@ def question_body() -> dict[str, Any]:
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": {"schema": {"$ref": _PLACE.format(model="Question")}},
-                "multipart/form-data": {"schema": form},
+                "application/json": {
+                    "schema": {"$ref": _PLACE.format(model="Question")},
+                    "example": EXAMPLE_QUESTION,
+                },
+                "multipart/form-data": {"schema": form, "example": _EXAMPLE_FORM},
             },
         }
     }
@@ -42,8 +105,7 @@ def question_body() -> dict[str, Any]:
 def answer_responses(*problems: int) -> dict[int | str, dict[str, Any]]:
     """Return the responses of an operation that leads to an answer."""
     answer = {"schema": {"$ref": _PLACE.format(model="Answer")}}
-    status = {"schema": {"$ref": _PLACE.format(model="JobStatus")}}
-    problem = {"schema": {"$ref": _PLACE.format(model="Problem")}}
+    status = {"schema": {"$ref": _PLACE.format(model="JobStatus")}, "example": _EXAMPLE_STATUS}
     text = {"schema": {"type": "string"}}
     return {
         200: {
@@ -56,11 +118,29 @@ def answer_responses(*problems: int) -> dict[int | str, dict[str, Any]]:
             "content": {"application/json": status},
             "headers": {"Location": text, "Retry-After": text},
         },
-        **{
-            code: {"description": HTTPStatus(code).phrase, "content": {MEDIA_TYPE: problem}}
-            for code in problems
+        **{code: _problem(code) for code in problems},
+    }
+
+
+def _problem(code: int) -> dict[str, Any]:
+    example = {
+        "type": "urn:memplan:problem:...",
+        "title": HTTPStatus(code).phrase,
+        "status": code,
+        "detail": _DESCRIPTIONS[code],
+    }
+    response: dict[str, Any] = {
+        "description": _DESCRIPTIONS[code],
+        "content": {
+            MEDIA_TYPE: {
+                "schema": {"$ref": _PLACE.format(model="Problem")},
+                "example": example,
+            }
         },
     }
+    if code in (429, 503):
+        response["headers"] = {"Retry-After": {"schema": {"type": "string"}}}
+    return response
 
 
 def describe(app: FastAPI) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from pydantic import BaseModel, Field, ValidationError
@@ -18,10 +20,16 @@ __all__ = [
     "handle_problem",
     "problem_of_validation",
     "problem_response",
+    "too_many",
 ]
 
 MEDIA_TYPE = "application/problem+json"
 _MOST_ERRORS = 20
+_MOST_ALTERNATIVES = 3
+#: Where a field has several types pydantic names the one that it tried, which no body contains.
+_TYPE_TRIED = re.compile(
+    r".*[\[(].*|(constrained-)?(bool|int|float|str)|(Operand|Size|Dtype|Float|Running|Phantom)Argument"
+)
 
 
 class FieldError(BaseModel):
@@ -90,19 +98,42 @@ def problem_response(problem: ProblemError, instance: str | None = None) -> Resp
     )
 
 
-def problem_of_validation(failure: ValidationError) -> ProblemError:
-    """Return what is wrong with a body: 400 if it is no JSON, else 422 with its bad fields."""
+def problem_of_validation(
+    failure: ValidationError, names: Mapping[str, str] | None = None
+) -> ProblemError:
+    """Return what is wrong with a body: 400 if it is no JSON, else 422 with its bad fields.
+
+    Args:
+        failure: what pydantic found.
+        names: what the client calls fields that we call otherwise.
+    """
     errors = failure.errors(include_url=False, include_context=False, include_input=False)
     if any(error["type"] == "json_invalid" for error in errors):
         return ProblemError(400, "not-json", f"the body is no JSON: {errors[0]['msg']}")
+    messages: dict[str, dict[str, None]] = {}
+    for error in errors:
+        pointer = _pointer(error["loc"], names or {})
+        message = str(error["msg"]).removeprefix("Value error, ")
+        messages.setdefault(pointer, {})[message] = None
     fields = [
-        (_pointer(error["loc"]), str(error["msg"]).removeprefix("Value error, "))
-        for error in errors[:_MOST_ERRORS]
+        (pointer, "; or ".join([*said][:_MOST_ALTERNATIVES]))
+        for pointer, said in [*messages.items()][:_MOST_ERRORS]
     ]
-    pointer, message = fields[0]
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    # Of a union every member complains; the one that got furthest was meant.
+    pointer, message = max(fields, key=lambda field: field[0].count("/"))
+    more = f" (and {len(messages) - 1} more)" if len(messages) > 1 else ""
     return ProblemError(
         422, "invalid-question", f"{pointer or 'body'}: {message}{more}", errors=fields
+    )
+
+
+def too_many(count: int, what: str) -> ProblemError:
+    """Return the refusal of a server that has enough to do."""
+    return ProblemError(
+        429,
+        "too-many-questions",
+        f"{count} {what} wait already; ask again later",
+        headers={"Retry-After": "10"},
     )
 
 
@@ -130,6 +161,11 @@ def _title(problem: ProblemError) -> str:
     return problem.kind.replace("-", " ").capitalize()
 
 
-def _pointer(location: tuple[int | str, ...]) -> str:
-    parts = (str(part).replace("~", "~0").replace("/", "~1") for part in location)
+def _pointer(location: tuple[int | str, ...], names: Mapping[str, str]) -> str:
+    called = (
+        names.get(str(part), str(part))
+        for part in location
+        if isinstance(part, int) or not _TYPE_TRIED.fullmatch(part)
+    )
+    parts = (part.replace("~", "~0").replace("/", "~1") for part in called)
     return "".join(f"/{part}" for part in parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from memplan.ir.base import Contract, content_hash
 from memplan.ir.errors import RequestError
@@ -14,7 +14,14 @@ from memplan.ir.options import update_options
 from memplan.ir.request import PlanRequest
 from memplan.planner_service.settings import Settings
 
-__all__ = ["Question", "must_be_answerable", "question_id", "solver_version"]
+__all__ = [
+    "Question",
+    "must_be_allowed",
+    "must_be_answerable",
+    "question_id",
+    "read_question",
+    "solver_version",
+]
 
 
 class Question(Contract):
@@ -22,6 +29,27 @@ class Question(Contract):
 
     graph: Annotated[OpGraph, Field(description="What plan trace writes.")]
     request: Annotated[PlanRequest, Field(description="What is wanted of the graph.")]
+
+
+class _RequestAlone(BaseModel):
+    """A question's body of which the graph is not looked at."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    request: PlanRequest
+
+
+def read_question(body: bytes, settings: Settings) -> Question:
+    """Return the question of a JSON body; what is cheap to refuse is looked at first.
+
+    Raises:
+        ValidationError, RecursionError: the body is no question.
+        RequestError: the question has no answer here.
+    """
+    must_be_allowed(_RequestAlone.model_validate_json(body).request, settings)
+    question = Question.model_validate_json(body)
+    must_be_answerable(question)
+    return question
 
 
 def solver_version() -> str:
@@ -43,9 +71,8 @@ def question_id(question: Question) -> str:
     ).removeprefix("sha256:")
 
 
-def must_be_answerable(question: Question, settings: Settings) -> None:
-    """Raise RequestError where it is plain before solving that a question has no answer here."""
-    graph, request = question.graph, question.request
+def must_be_allowed(request: PlanRequest, settings: Settings) -> None:
+    """Raise RequestError where a request asks for more than this server gives to anyone."""
     if request.time_limit_seconds > settings.max_time_limit_seconds:
         raise RequestError(
             f"time_limit_seconds {request.time_limit_seconds}: this server allows "
@@ -53,6 +80,11 @@ def must_be_answerable(question: Question, settings: Settings) -> None:
         )
     if request.workers > settings.max_workers:
         raise RequestError(f"workers {request.workers}: this server allows {settings.max_workers}")
+
+
+def must_be_answerable(question: Question) -> None:
+    """Raise RequestError where it is plain before solving that request and graph contradict."""
+    graph, request = question.graph, question.request
     if not graph.batch_symbolic and request.batch != graph.traced_batch:
         raise RequestError(
             f"batch {request.batch}: the graph holds for a batch of {graph.traced_batch} only"

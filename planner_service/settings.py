@@ -16,7 +16,9 @@ class Settings:
     store_path: Path | None = None
     #: Questions that are solved at a time, each in a child process.
     concurrent_solves: int = 1
-    #: Questions that may wait for their turn; further ones are refused (429).
+    #: Uploads that are traced at a time, each in a child process.
+    concurrent_traces: int = 2
+    #: Questions, and uploads, that may wait for their turn; further ones are refused (429).
     max_queued: int = 64
     #: Largest body of a request.
     max_body_bytes: int = 16 * 2**20
@@ -32,5 +34,6 @@ class Settings:
     trace_seconds: float = 120.0
 
     def __post_init__(self) -> None:
-        if min(self.concurrent_solves, self.max_body_bytes, self.max_workers) < 1:
-            raise ValueError("concurrent_solves, max_body_bytes and max_workers must be at least 1")
+        for name in ("concurrent_solves", "concurrent_traces", "max_body_bytes", "max_workers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")

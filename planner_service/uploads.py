@@ -11,12 +11,16 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from memplan.ir.errors import RequestError
-from memplan.ir.graph import OpGraph
 from memplan.ir.request import PlanRequest
 from memplan.ir.units import parse_bytes
 from memplan.planner_service.problems import ProblemError, problem_of_validation
 
-__all__ = ["UploadForm", "must_be_traceable", "request_of_form", "trace_settings"]
+__all__ = ["UploadForm", "file_name", "must_be_traceable", "request_of_form", "trace_settings"]
+
+_MOST_OF_A_NAME = 100
+#: Fields of the request that a form calls otherwise.
+_FIELD_OF = {"budget_bytes": "budget", "time_limit_seconds": "time_limit"}
+_TRAINING_FIELDS = ("loss", "target", "optimizer", "lr")
 
 
 class UploadForm(BaseModel):
@@ -25,21 +29,43 @@ class UploadForm(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     budget: str = Field(description="Bytes, such as 256KB.")
-    batch: int | None = Field(None, ge=1)
+    batch: int | None = Field(
+        None, ge=1, description="Samples per step; by default that of the model's example inputs."
+    )
     micro_batch: str = Field("auto", description="auto, or a divisor of the batch.")
     update: str = Field(
         "auto", description="auto, full, last-layer, bias, or a JSON list of layer updates."
     )
-    criterion: Literal["tinytrain", "fisher", "uniform"] = "tinytrain"
-    compute_limit: float = Field(1.0, ge=0)
-    time_limit: float = Field(30.0, gt=0, description="Seconds.")
-    seed: int = Field(0, ge=0)
-    mode: Literal["train", "infer"] = "train"
-    loss: Literal["cross_entropy", "mse"] = "cross_entropy"
-    target: Literal["labels", "input"] = "labels"
-    optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
-    lr: float = Field(0.01, gt=0)
-    batch_norm: Literal["frozen", "train"] = "frozen"
+    criterion: Literal["tinytrain", "fisher", "uniform"] = Field(
+        "tinytrain", description="What layers and channels are worth to update auto."
+    )
+    compute_limit: float = Field(1.0, ge=0, description="Extra MACs relative to one forward pass.")
+    time_limit: float = Field(30.0, gt=0, description="Seconds of search.")
+    deterministic: bool = Field(
+        False, description="The time limit counts work done: the same plan every time."
+    )
+    seed: int = Field(0, ge=0, description="Of the search.")
+    mode: Literal["train", "infer"] = Field(
+        "train", description="One training step, or one inference."
+    )
+    loss: Literal["cross_entropy", "mse"] = Field("cross_entropy", description="Training only.")
+    target: Literal["labels", "input"] = Field(
+        "labels", description="What the loss compares with: labels, or the model's own input."
+    )
+    optimizer: Literal["sgd", "momentum", "adam"] = Field(
+        "sgd", description="Training only; its state is persistent memory."
+    )
+    lr: float = Field(0.01, gt=0, description="Learning rate.")
+    batch_norm: Literal["frozen", "train"] = Field(
+        "frozen", description="frozen: folded into the weights; train: batch statistics."
+    )
+
+
+def file_name(claimed: str | None) -> str:
+    """Return what messages and graphs call an uploaded file: a short printable base name."""
+    base = (claimed or "").replace("\\", "/").rsplit("/", 1)[-1]
+    printable = "".join(c for c in base if c.isprintable()).strip()
+    return printable[:_MOST_OF_A_NAME] or "model.pt2"
 
 
 def must_be_traceable(model: bytes) -> None:
@@ -77,26 +103,47 @@ def trace_settings(form: UploadForm) -> dict[str, Any]:
     }
 
 
-def request_of_form(graph: OpGraph, form: UploadForm) -> PlanRequest:
-    """Return the request that the form makes of the traced graph.
+def request_of_form(form: UploadForm, traced_batch: int | None = None) -> PlanRequest:
+    """Return the request that a form makes.
+
+    Args:
+        form: the fields.
+        traced_batch: batch where the form names none; before the model is traced None, which
+            stands for one that suits the form.
 
     Raises:
-        ProblemError, RequestError: a field is out of its range.
+        ProblemError: a field is out of its range, or contradicts another one.
     """
+    if form.mode == "infer":
+        for name in _TRAINING_FIELDS:
+            if name in form.model_fields_set:
+                raise _problem(name, f"{name} belongs to training; leave it out, or use mode train")
+    micro_batch = _json_or_word(form.micro_batch, "micro_batch")
+    try:
+        budget_bytes = parse_bytes(form.budget)
+    except RequestError as failure:
+        raise _problem("budget", f"budget: {failure}") from None
     body = {
-        "budget_bytes": parse_bytes(form.budget),
-        "batch": graph.traced_batch if form.batch is None else form.batch,
-        "micro_batch": _json_or_word(form.micro_batch, "micro_batch"),
+        "budget_bytes": budget_bytes,
+        "batch": form.batch
+        or traced_batch
+        or (max(1, micro_batch) if isinstance(micro_batch, int) else 1),
+        "micro_batch": micro_batch,
         "update": _json_or_word(form.update, "update"),
         "criterion": form.criterion,
         "compute_limit": form.compute_limit,
         "time_limit_seconds": form.time_limit,
+        "deterministic": form.deterministic,
         "seed": form.seed,
     }
     try:
         return PlanRequest.model_validate_json(json.dumps(body))
     except ValidationError as failure:
-        raise problem_of_validation(failure) from None
+        raise problem_of_validation(failure, _FIELD_OF) from None
+
+
+def _problem(field: str, detail: str) -> ProblemError:
+    return ProblemError(422, "invalid-question", detail, errors=[(f"/{field}", detail)])
 
 
 def _json_or_word(text: str, name: str) -> Any:
@@ -105,7 +152,7 @@ def _json_or_word(text: str, name: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise RequestError(f"{name}: {text[:40]!r} is neither a word nor JSON") from None
+        raise _problem(name, f"{name}: {text[:40]!r} is neither a word nor JSON") from None
 
 
 def _is_exported_program(model: bytes) -> bool:

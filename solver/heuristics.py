@@ -12,6 +12,7 @@ from memplan.solver.local_search import anneal
 from memplan.solver.orders import starting_orders
 from memplan.solver.schedule import Schedule, Table, live_peak
 from memplan.solver.techniques import Techniques
+from memplan.solver.time_bound import trip_time_lower_bound
 from memplan.solver.ways import needed_schedule, plain_ways
 
 __all__ = ["Found", "find_schedules", "smallest_peak"]
@@ -69,10 +70,11 @@ def find_schedules(
     orders = _starting_orders(table)
     for order in orders:
         found.add(table, order, limit_bytes)
-    if found.fitting:
+    if found.fitting and found.fitting[0][0] <= trip_time_lower_bound(table):
         return found
     #: Schedules with what they exceed the limit by, and their time.
-    starts = {found.least: (max(0, (found.least_peak or 0) - limit_bytes), 0)}
+    begin = found.fitting[0][2] if found.fitting else found.least
+    starts = {begin: (max(0, (found.least_peak or 0) - limit_bytes), _time_ns(table, begin))}
     for steps in known:
         peak = found.add(table, steps, limit_bytes)
         if peak is not None:

@@ -10,11 +10,17 @@ from __future__ import annotations
 from memplan.solver.schedule import Table
 from memplan.solver.solution import plain_costs
 
-__all__ = ["time_lower_bound"]
+__all__ = ["time_lower_bound", "trip_time_lower_bound"]
 
 
 def time_lower_bound(table: Table) -> int:
     """Return nanoseconds that no plan of this fixed instance goes below."""
+    outside, _ = plain_costs(table.instance)
+    return outside + table.instance.trips * trip_time_lower_bound(table)
+
+
+def trip_time_lower_bound(table: Table) -> int:
+    """Return nanoseconds that no trip of the body goes below."""
     must = _must_run(table)
     readers: dict[int, set[int]] = {}
     for work, reads in enumerate(table.reads):
@@ -38,8 +44,7 @@ def time_lower_bound(table: Table) -> int:
                     )
             prices.append(price)
         total += min(prices, default=0)
-    outside, _ = plain_costs(table.instance)
-    return outside + table.instance.trips * total
+    return total
 
 
 def _must_run(table: Table) -> set[int]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
-from memplan.ir.dtypes import storage_bytes
-from memplan.ir.graph import AxisSize, Layer, Phase, Role, WeightSource
+from memplan.ir.dtypes import Dtype, storage_bytes
+from memplan.ir.graph import AxisSize, Layer, Phase, Role, UpdatedAxis, WeightSource
 from memplan.ir.units import Affine
 
 __all__ = [
@@ -53,7 +54,7 @@ class DraftTensor:
 
     id: str
     role: Role
-    dtype: str
+    dtype: Dtype
     shape: Shape
     strides: Shape
     size_bytes: Affine
@@ -81,7 +82,7 @@ class Recipe:
     in_place: tuple[tuple[View, int], ...] = ()
     workspace_bytes: Affine = ZERO
     slices: tuple[AxisSize, ...] = ()
-    axes: tuple[str, ...] | None = None
+    axes: tuple[UpdatedAxis, ...] | None = None
 
     def reads(self) -> list[View]:
         """Return the distinct operands in the order of the arguments."""
@@ -164,7 +165,7 @@ class Draft:
         self,
         name: str,
         role: Role,
-        dtype: str,
+        dtype: Dtype,
         shape: Shape,
         strides: Shape | None = None,
         **facts: Any,
@@ -183,7 +184,7 @@ class Draft:
         self.tensors[unique] = tensor
         return tensor
 
-    def extent_bytes(self, shape: Shape, strides: Shape, dtype: str) -> Affine:
+    def extent_bytes(self, shape: Shape, strides: Shape, dtype: Dtype) -> Affine:
         """Return the bytes from the first to the last element."""
 
         def at(count: int) -> int:
@@ -218,7 +219,7 @@ def contiguous_strides(draft: Draft, shape: Shape) -> Shape:
     strides = [Affine(1)]
     for position in range(len(shape) - 1, 0, -1):
         inner = shape[position:]
-        strides.append(draft.affine(lambda count, inner=inner: elements(inner, count)))  # type: ignore[misc]
+        strides.append(draft.affine(partial(elements, inner)))
     return tuple(reversed(strides)) if shape else ()
 
 

@@ -36,10 +36,11 @@ from memplan.tracing.channels import (
     channels_of,
     sum_but,
 )
+from memplan.tracing.data_file import name_samples
 from memplan.tracing.loaded import LoadedModel
 from memplan.tracing.loaders.failures import one_line
 from memplan.tracing.loaders.fake_run import at_batch, run_fake
-from memplan.tracing.samples import Samples, model_inputs
+from memplan.tracing.samples import IGNORED, Samples, check_indices, fitting, model_inputs
 from memplan.tracing.settings import TraceSettings
 from memplan.tracing.trace import prepare
 from memplan.tracing.weights import apply_source
@@ -67,6 +68,9 @@ def fisher(
     if graph.loss is None:
         raise DataError("importance needs a training step; trace the model with --mode train")
     inputs = model_inputs(samples, model)
+    taken = [tensor for tensor in graph.tensors if tensor.role == "input"]
+    for tensor, value in zip(taken, inputs, strict=False):
+        check_indices(value, tensor, graph, f"{samples.source}: {tensor.id}")
     original = model.read_weights()
     run = _Run(model, graph, original)
     parameters = run.parameters()
@@ -77,6 +81,8 @@ def fisher(
     count = 0
     for gradients in run.per_sample(inputs, samples, list(parameters)):
         moved = dict(zip(parameters, gradients, strict=True))
+        if not all(value is None or bool(value.isfinite().all()) for value in gradients):
+            raise DataError(_too_large(samples, inputs, count, "gradients are not finite"))
         for layer in graph.layers:
             sums[layer.id].add(parameters, moved)
         count += 1
@@ -97,6 +103,22 @@ def weight_norms(graph: OpGraph, weights: Weights) -> OpGraph:
     """
     layers = tuple(_with_norms(layer, graph, weights) for layer in graph.layers)
     return _with_layers(graph, layers, graph.importance_samples)
+
+
+def _too_large(samples: Samples, inputs: tuple[torch.Tensor, ...], position: int, what: str) -> str:
+    largest = max(
+        (
+            float(value[position].abs().max())
+            for value in inputs
+            if value.is_floating_point() and value.dim() and len(value) > position
+        ),
+        default=None,
+    )
+    size = "" if largest is None else f" (its largest input is {largest:.1e})"
+    return (
+        f"{samples.source}: sample {position}{size}: its {what}; scale the samples as the model "
+        "expects them, and check its weights"
+    )
 
 
 def _with_layers(graph: OpGraph, layers: tuple[Layer, ...], count: int) -> OpGraph:
@@ -179,6 +201,7 @@ class _Run:
     def __init__(self, model: LoadedModel, graph: OpGraph, original: Weights) -> None:
         assert graph.loss is not None
         self.model = model
+        self.graph = graph
         self.settings = TraceSettings(
             mode="train",
             loss=graph.loss.kind,
@@ -221,12 +244,14 @@ class _Run:
                 losses = self._losses(part, targets[rows.start : rows.stop])
             except (IndexError, RuntimeError, ValueError) as error:
                 raise DataError(
-                    f"importance: the model does not compute on the samples {rows.start} to "
-                    f"{rows.stop - 1} ({one_line(error, 160)})"
+                    f"{samples.source}: the model does not compute on {name_samples(rows)} "
+                    f"({one_line(error, 160)}); does it take such samples?"
                 ) from None
             for position, loss in enumerate(losses):
                 if not bool(torch.isfinite(loss)):
-                    raise DataError(f"importance: the loss of sample {start + position} is {loss}")
+                    raise DataError(
+                        _too_large(samples, inputs, start + position, f"loss is {loss.item()}")
+                    )
                 yield torch.autograd.grad(
                     loss, wanted, allow_unused=True, retain_graph=position < len(losses) - 1
                 )
@@ -236,17 +261,23 @@ class _Run:
         if self.loss.target_input is not None:
             return inputs[self.loss.target_input]
         if samples.y is None:
-            raise DataError("importance: the data has no array y, which the loss compares with")
-        assert self.loss.labels is not None
-        shape, dtype = self.loss.labels
-        if tuple(samples.y.shape[1:]) != tuple(shape):
             raise DataError(
-                f"importance: y has samples of shape {list(samples.y.shape[1:])}, the loss takes "
-                f"{list(shape)}"
+                f"{samples.source}: no array y, which the loss compares with; add one target per "
+                "sample"
             )
-        if samples.y.is_floating_point() != dtype.is_floating_point:
-            raise DataError(f"importance: y is {samples.y.dtype}, the loss takes {dtype}")
-        return samples.y.to(dtype)
+        assert self.loss.labels is not None
+        where = f"{samples.source}: y"
+        targets = fitting(samples.y, *self.loss.labels, where)
+        label = next(tensor for tensor in self.graph.tensors if tensor.role == "label")
+        check_indices(targets, label, self.graph, where)
+        if not targets.is_floating_point():
+            ignored = (targets == IGNORED).reshape(len(targets), -1).all(dim=1).nonzero().flatten()
+            if len(ignored):
+                raise DataError(
+                    f"{where} is {IGNORED}, which means to be ignored, in all of "
+                    f"{name_samples(ignored.tolist())}; leave such samples out"
+                )
+        return targets
 
     def _padded(self, inputs: tuple[torch.Tensor, ...], rows: range) -> list[torch.Tensor]:
         """Return rows of the inputs; the last chunk repeats its last row where a batch is fixed."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from memplan.ir.graph import AxisSize, ChannelAxis, Layer, LayerKind
+from memplan.ir.graph import AxisName, AxisSize, ChannelAxis, Layer, LayerKind
 from memplan.ir.units import Affine
 from memplan.tracing.costs import macs_of
 from memplan.tracing.draft import Draft, DraftOperation, View, elements
@@ -211,9 +211,9 @@ def _weight_slices(
     return ()
 
 
-def _axes(*found: tuple[str, int, int]) -> tuple[AxisSize, ...]:
+def _axes(*found: tuple[AxisName, int, int]) -> tuple[AxisSize, ...]:
     return tuple(
-        AxisSize(axis=name, channels=channels, dim=dim)  # type: ignore[arg-type]
+        AxisSize(axis=name, channels=channels, dim=dim)
         for name, channels, dim in found
         if channels > 1
     )

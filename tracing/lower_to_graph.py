@@ -60,7 +60,7 @@ def to_graph(draft: Draft, settings: TraceSettings, batch: int) -> OpGraph:
                 Tensor(
                     id=tensor.id,
                     role=tensor.role,
-                    dtype=tensor.dtype,  # type: ignore[arg-type]
+                    dtype=tensor.dtype,
                     shape=tensor.shape,
                     strides=tensor.strides,
                     size_bytes=tensor.size_bytes,
@@ -124,7 +124,7 @@ def _alternative(draft: Draft, operation: DraftOperation, recipe: Recipe) -> Alt
         macs=macs_of(draft, operation, recipe),
         moved_bytes=moved_bytes_of(draft, operation, recipe),
         slices=recipe.slices,
-        axes=recipe.axes,  # type: ignore[arg-type]
+        axes=recipe.axes,
     )
 
 

@@ -1,22 +1,37 @@
-"""A user's samples: arrays in an ``.npz`` file, checked against the model."""
+"""A user's samples, checked against the model or the graph that is to take them."""
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from memplan.ir.errors import DataError
-from memplan.tracing.loaded import InputSpec, LoadedModel
-from memplan.tracing.loaders.failures import one_line
+from memplan.ir.graph import Operation, OpGraph, Tensor
+from memplan.tracing.data_file import name_samples, read_arrays
+from memplan.tracing.loaded import LoadedModel
 
-__all__ = ["Samples", "load_samples", "model_inputs"]
+__all__ = [
+    "IGNORED",
+    "Samples",
+    "check_indices",
+    "fitting",
+    "index_limit",
+    "load_samples",
+    "model_inputs",
+]
 
-#: All arrays of a file together, unpacked.
-MAX_DATA_BYTES = 16 * 2**30
+#: Operations that index something with a tensor: which operand is the index, which operand and
+#: dimension of it bound the index.
+_INDEXING = {
+    "aten.embedding.default": (1, 0, 0),
+    "aten.nll_loss_forward.default": (1, 0, 1),
+    "aten.nll_loss2d_forward.default": (1, 0, 1),
+}
+#: A label that cross entropy leaves out.
+IGNORED = -100
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +40,8 @@ class Samples:
 
     x: Mapping[str, torch.Tensor]
     y: torch.Tensor | None = None
+    #: Where they come from, for messages.
+    source: str = "data"
 
     @property
     def count(self) -> int:
@@ -32,35 +49,51 @@ class Samples:
         first = self.y if self.y is not None else next(iter(self.x.values()))
         return int(first.shape[0])
 
+    def input(self, name: str, wanted: Sequence[str]) -> tuple[str, torch.Tensor]:
+        """Return the array for one of a model's inputs, with its name in the file.
+
+        Args:
+            name: of the input; a model's only input may also be called ``x``, or be the only
+                array.
+            wanted: names of all inputs.
+
+        Raises:
+            DataError: there is none.
+        """
+        names = [name]
+        if len(wanted) == 1:
+            names += ["x", *self.x] if len(self.x) == 1 else ["x"]
+        found = next((known for known in names if known in self.x), None)
+        if found is None:
+            also = " or x" if len(wanted) == 1 and name != "x" else ""
+            takes = "" if len(wanted) == 1 else f"; the model takes {', '.join(wanted)}"
+            raise DataError(
+                f"{self.source}: no array for input {name!r}{takes}; name it {name}{also} "
+                f"(the file has {', '.join(sorted(self.x))[:200]})"
+            )
+        return found, self.x[found]
+
+    def check_counts(self, counts: Mapping[str, int]) -> None:
+        """Raise DataError unless all inputs, and the targets, are of equally many samples."""
+        if self.y is not None:
+            counts = {**counts, "y": len(self.y) if self.y.dim() else 0}
+        if len(set(counts.values())) > 1:
+            said = ", ".join(f"{name} has {count} samples" for name, count in counts.items())
+            raise DataError(f"{self.source}: {said}; one of each belongs to a sample")
+
 
 def load_samples(path: str) -> Samples:
     """Read ``x`` (or one array per input, by its name) and ``y`` from an ``.npz`` file.
 
     Raises:
-        DataError: the file is damaged, holds pickled objects, is too large, or an array is not
-            numeric, is empty, or has values that are not finite.
+        DataError: the file is missing, damaged or too large, holds pickled objects, or an array
+            is not numeric, is empty, or has values that are not finite.
     """
-    arrays: dict[str, torch.Tensor] = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size_bytes = sum(entry.file_size for entry in archive.infolist())
-        if size_bytes > MAX_DATA_BYTES:
-            raise DataError(
-                f"{path}: {size_bytes} bytes of data, at most {MAX_DATA_BYTES} are read"
-            )
-        with np.load(path, allow_pickle=False) as stored:
-            for name in stored.files:
-                arrays[name] = _tensor(stored[name], f"{path}: array {name[:60]!r}")
-    except DataError:
-        raise
-    except (OSError, ValueError, EOFError, MemoryError, KeyError, SyntaxError) as error:
-        raise DataError(_unreadable(path, error)) from None
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-        raise DataError(_unreadable(path, error)) from None
+    arrays = {name: _tensor(array) for name, array in read_arrays(path).items()}
     y = arrays.pop("y", None)
     if not arrays:
         raise DataError(f"{path}: no inputs; save arrays x and y with numpy.savez")
-    return Samples(arrays, y)
+    return Samples(arrays, y, path)
 
 
 def model_inputs(samples: Samples, model: LoadedModel) -> tuple[torch.Tensor, ...]:
@@ -69,63 +102,115 @@ def model_inputs(samples: Samples, model: LoadedModel) -> tuple[torch.Tensor, ..
     Raises:
         DataError: an input is missing, or its shape, dtype or number of samples does not fit.
     """
-    if len(model.inputs) == 1 and len(samples.x) == 1:
-        given = dict(zip((model.inputs[0].name,), samples.x.values(), strict=True))
-    else:
-        given = dict(samples.x)
-    inputs = []
-    count: int | None = None
+    wanted = [spec.name for spec in model.inputs]
+    inputs, counts = [], {}
     for spec in model.inputs:
-        if spec.name not in given:
-            wanted = ", ".join(known.name for known in model.inputs)
-            raise DataError(f"data: no array for input {spec.name!r}; the model takes {wanted}")
-        value = given[spec.name]
-        fixed = spec.shape[1:] if model.batched(spec) else spec.shape
-        found = tuple(value.shape[1:] if model.batched(spec) else value.shape)
-        if found != fixed or (model.batched(spec) and value.dim() == 0):
-            raise DataError(
-                f"data: {spec.name!r} has samples of shape {list(found)}, the model takes "
-                f"{list(fixed)}"
-            )
-        if model.batched(spec):
-            count = value.shape[0] if count is None else count
-            if value.shape[0] != count:
-                raise DataError(
-                    f"data: {spec.name!r} has {value.shape[0]} samples, other inputs {count}"
-                )
-        inputs.append(_as_dtype(value, spec))
-    if samples.y is not None and samples.y.shape[:1] != (count,):
-        raise DataError(f"data: y has shape {list(samples.y.shape)}, x has {count} samples")
+        name, value = samples.input(spec.name, wanted)
+        batched = model.batched(spec)
+        shape = spec.shape[1:] if batched else spec.shape
+        value = fitting(value, shape, spec.dtype, f"{samples.source}: {name}", batched=batched)
+        if batched:
+            counts[name] = len(value)
+        inputs.append(value)
+    samples.check_counts(counts)
     return tuple(inputs)
 
 
-def _as_dtype(value: torch.Tensor, spec: InputSpec) -> torch.Tensor:
-    if value.is_floating_point() != spec.dtype.is_floating_point:
+def fitting(
+    value: torch.Tensor,
+    shape: Sequence[int],
+    dtype: torch.dtype,
+    where: str,
+    *,
+    batched: bool = True,
+) -> torch.Tensor:
+    """Return an array in the type that a model takes.
+
+    Args:
+        shape: of one sample, or of the whole where the array is not ``batched``.
+
+    Raises:
+        DataError: its shape or kind of number is another, or its values are too large for the
+            type.
+    """
+    found = list(value.shape[1:] if batched else value.shape)
+    if found != list(shape) or (batched and value.dim() == 0):
+        if batched and value.dim() == 0:
+            raise DataError(
+                f"{where} is one number; the first dimension counts samples of shape {list(shape)}"
+            )
+        what = "samples of shape" if batched else "the shape"
+        takes = list(shape) or "one number"
+        each = " each" if batched else ""
+        raise DataError(f"{where} has {what} {found}, the model takes {takes}{each}; reshape them")
+    if value.is_floating_point() != dtype.is_floating_point:
         raise DataError(
-            f"data: {spec.name!r} has dtype {_name(value.dtype)}, the model takes "
-            f"{_name(spec.dtype)}"
+            f"{where} has dtype {_name(value.dtype)}, the model takes {_name(dtype)}; convert it "
+            f"with astype({_name(dtype)!r})"
         )
-    return value.to(spec.dtype)
+    converted = value.to(dtype)
+    if dtype.is_floating_point and batched:
+        rows = (~converted.reshape(len(converted), -1).isfinite().all(dim=1)).nonzero().flatten()
+        if len(rows):
+            raise DataError(
+                f"{where} has values too large for {_name(dtype)} in "
+                f"{name_samples(rows.tolist())}; scale the samples as the model expects them"
+            )
+    return converted
 
 
-def _tensor(array: np.ndarray, where: str) -> torch.Tensor:
-    if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
-        raise DataError(f"{where} has dtype {array.dtype}; numbers are needed")
-    if array.size == 0:
-        raise DataError(f"{where} is empty")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise DataError(f"{where} holds values that are not finite (NaN or infinity)")
+def index_limit(graph: OpGraph, tensor: Tensor) -> int | None:
+    """Return below what the values of an integer tensor must be; None where nothing limits them.
+
+    A label is limited by the number of classes, a token by the rows of the table.
+    """
+    limits = [
+        limit
+        for operation in graph.operations
+        if (limit := _limit_by(graph, operation, tensor)) is not None
+    ]
+    return min(limits, default=None)
+
+
+def check_indices(values: torch.Tensor, tensor: Tensor, graph: OpGraph, where: str) -> None:
+    """Raise DataError where a label or a token is out of the range that the graph has for it.
+
+    A label of ``IGNORED`` is none, and passes.
+    """
+    limit = None if values.is_floating_point() else index_limit(graph, tensor)
+    if limit is None:
+        return
+    wrong = (values < 0) | (values >= limit)
+    if tensor.role == "label":
+        wrong &= values != IGNORED
+    first = next(iter(wrong.nonzero().tolist()), None)
+    if first is None:
+        return
+    place = f"{where}[{', '.join(str(index) for index in first)}]"
+    has = f"the model has {limit} classes" if tensor.role == "label" else f"{limit} are known"
+    raise DataError(
+        f"{place} is {int(values[tuple(first)])}, but {has}; use values from 0 to {limit - 1}"
+    )
+
+
+def _limit_by(graph: OpGraph, operation: Operation, tensor: Tensor) -> int | None:
+    plain = operation.alternatives[0]
+    if plain.target not in _INDEXING:
+        return None
+    index, limiting, dim = _INDEXING[plain.target]
+    if len(plain.reads) <= index or plain.reads[index].tensor != tensor.id:
+        return None
+    operand = plain.reads[limiting]
+    shape = graph.tensor[operand.tensor].shape if operand.shape is None else operand.shape
+    return shape[dim].at(1)
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
     native = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
         native = native.astype(np.int64)
-    return torch.from_numpy(np.ascontiguousarray(native).copy())
-
-
-def _unreadable(path: str, error: BaseException) -> str:
-    return (
-        f"{path}: cannot be read as .npz ({one_line(error, 120)}); save arrays x and y with "
-        "numpy.savez"
-    )
+    # Arrays read from a file belong to nobody else.
+    return torch.from_numpy(np.require(native, requirements=["C", "W"]))
 
 
 def _name(dtype: torch.dtype) -> str:

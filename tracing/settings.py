@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 from memplan.ir.errors import RequestError
-from memplan.ir.graph import Loss, Optimizer
+from memplan.ir.graph import (
+    BatchNorm,
+    Loss,
+    LossKind,
+    LossTarget,
+    Mode,
+    Optimizer,
+    OptimizerKind,
+)
 from memplan.ir.limits import MAX_BATCH
 
 __all__ = ["TraceSettings"]
-
-Mode = Literal["train", "infer"]
-LossKind = Literal["cross_entropy", "mse"]
-Target = Literal["labels", "input"]
-OptimizerKind = Literal["sgd", "momentum", "adam"]
-BatchNorm = Literal["frozen", "train"]
 
 #: What each setting may say.  Callers from Python are checked by nobody else.
 _WORDS: dict[str, tuple[str, ...]] = {
     "mode": get_args(Mode),
     "loss": get_args(LossKind),
-    "target": get_args(Target),
+    "target": get_args(LossTarget),
     "optimizer": get_args(OptimizerKind),
     "batch_norm": get_args(BatchNorm),
 }
@@ -41,7 +43,7 @@ class TraceSettings:
     batch: int | None = None
     loss: LossKind = "cross_entropy"
     #: What the loss compares the output with.
-    target: Target = "labels"
+    target: LossTarget = "labels"
     optimizer: OptimizerKind = "sgd"
     learning_rate: float = 0.01
     #: ``frozen``: running statistics, folded into the layer before; ``train``: batch statistics.

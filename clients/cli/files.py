@@ -76,15 +76,25 @@ def read_mask(path: Path) -> tuple[LayerUpdate, ...]:
     Raises:
         RequestError: the file cannot be read, or is no such list.
     """
+    if not path.exists():
+        raise RequestError(
+            f"--update {path}: no such file, and none of auto, full, last-layer, bias"
+        )
+    text = _read(path, "--update")
     try:
-        return TypeAdapter(tuple[LayerUpdate, ...]).validate_json(_read(path))
+        return TypeAdapter(tuple[LayerUpdate, ...]).validate_json(text)
     except ValidationError as failure:
         first = failure.errors(include_url=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
+        # Beside indices and names of fields, a place has the kinds that a union tried.
+        where = ".".join(
+            str(part) for part in first["loc"] if isinstance(part, int) or part.isidentifier()
+        )
+        message = first["msg"].removeprefix("Value error, ").replace("Input should", "must")
+        if where.endswith(".weight"):
+            message = "must be 'none', 'whole', 'input' or 'output'"
         raise RequestError(
-            f"--update {path}: {where}: {message}; a mask is a JSON list such as "
-            '[{"layer": "fc", "bias": true, "weight": "whole"}]'
+            f"--update {path}: {where}{': ' if where else ''}{message}; a mask is a JSON list such "
+            'as [{"layer": "fc", "bias": true, "weight": "whole"}]'
         ) from None
 
 
@@ -94,8 +104,9 @@ def read_contributions(path: Path) -> dict[str, float]:
     Raises:
         RequestError: the file cannot be read, or is no such object.
     """
+    text = _read(path, "--contributions")
     try:
-        table = json.loads(_read(path), parse_constant=lambda _: None)
+        table = json.loads(text, parse_constant=lambda _: None)
     except (ValueError, RecursionError):
         table = None
     if not isinstance(table, dict) or not all(_is_gain(value) for value in table.values()):
@@ -110,12 +121,14 @@ def _is_gain(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e300
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, flag: str) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(MAX_JSON_BYTES + 1)
     except OSError as failure:
-        raise RequestError(f"{path}: {failure.strerror or failure}; check the path") from None
+        raise RequestError(
+            f"{flag} {path}: {failure.strerror or failure}; check the path"
+        ) from None
 
 
 def _umask() -> int:

@@ -66,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _usage(message: str) -> str:
-    text = message.strip().rstrip(".")
+    # The prefix is that of the library which checks the words of an option.
+    text = message.strip().rstrip(".").replace(": Value error, ", ": ")
     return text if ";" in text else f"{text}; plan --help shows how"
 
 

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from memplan.ir.graph import BatchNorm, LossKind, LossTarget, Mode, OptimizerKind
+
 __all__ = [
     "STEP",
     "BatchNormOption",
@@ -35,17 +37,17 @@ ModelArgument = Annotated[
     ),
 ]
 ModeOption = Annotated[
-    Literal["train", "infer"] | None,
+    Mode | None,
     typer.Option(
         "--mode", help="One training step or one inference. Default train.", rich_help_panel=STEP
     ),
 ]
 LossOption = Annotated[
-    Literal["cross_entropy", "mse"] | None,
+    LossKind | None,
     typer.Option("--loss", help="Default cross_entropy.", rich_help_panel=STEP),
 ]
 TargetOption = Annotated[
-    Literal["labels", "input"] | None,
+    LossTarget | None,
     typer.Option(
         "--target",
         help="What the loss compares with: labels, or the model's own input (autoencoders, "
@@ -54,7 +56,7 @@ TargetOption = Annotated[
     ),
 ]
 OptimizerOption = Annotated[
-    Literal["sgd", "momentum", "adam"] | None,
+    OptimizerKind | None,
     typer.Option(
         "--optimizer", help="Its state is persistent memory. Default sgd.", rich_help_panel=STEP
     ),
@@ -64,7 +66,7 @@ LearningRateOption = Annotated[
     typer.Option("--lr", metavar="RATE", help="Learning rate. Default 0.01.", rich_help_panel=STEP),
 ]
 BatchNormOption = Annotated[
-    Literal["frozen", "train"] | None,
+    BatchNorm | None,
     typer.Option(
         "--batch-norm",
         help="frozen: folded into the weights; train: batch statistics, so that micro-batch = "

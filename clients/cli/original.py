@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -50,12 +49,19 @@ class Original:
 
         return build_weights(graph, lambda: self.values)
 
-    def module(self) -> nn.Module:
-        """Return the exported forward pass with these values in place."""
+    def module(self, graph: OpGraph) -> nn.Module:
+        """Return the exported forward pass with these values in place, as its graph treats it.
+
+        An exported program says in every batch norm and dropout whether it trains; a graph says
+        once what becomes of them.  Dropout is off.
+        """
         import torch
         from torch import nn
 
-        module = copy.deepcopy(self.model.forward)
+        from memplan.tracing.training_flags import without_chance
+
+        trains = graph.mode == "train" and graph.batch_norm == "train"
+        module = without_chance(self.model.forward, batch_statistics=trains)
         for name, value in self.values.items():
             owner_name, _, attribute = name.rpartition(".")
             try:

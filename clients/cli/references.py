@@ -62,11 +62,12 @@ class OriginalReference(StepReference):
 
     def step(self, trial: Trial) -> Reference:
         return model_step(
-            self._original.module(), self._graph, self._plan.mask, trial.weights, trial.samples
-        )
+            self._original.module(self._graph), self._graph, self._plan.mask, trial.weights,
+            trial.samples,
+        )  # fmt: skip
 
     def outputs(self, trial: Trial) -> Sequence[torch.Tensor]:
-        return model_outputs(self._original.module(), self._graph, trial.samples)
+        return model_outputs(self._original.module(self._graph), self._graph, trial.samples)
 
     def draw_weights(self, trial: Trial) -> Mapping[str, torch.Tensor]:
         self._original = self._original.redrawn(self._graph, trial.seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -79,7 +80,7 @@ def run(
     from memplan.clients import pipeline
     from memplan.clients.cli.progress import Reporter
     from memplan.ir.check import require
-    from memplan.ir.errors import RequestError
+    from memplan.ir.errors import DataError, RequestError
 
     checked_graph, checked_plan = pipeline.read_graph(graph), pipeline.read_plan(plan)
     require(checked_graph, checked_plan)
@@ -91,14 +92,14 @@ def run(
         reporter.stage("reading the weights")
         values = pipeline.read_weights(checked_graph, weights)
         from memplan.clients.cli.comparing import Trial, compare_with
-        from memplan.clients.cli.samples import inputs_of_file, random_inputs
+        from memplan.clients.cli.samples import explain_loss, inputs_of_file, random_inputs
         from memplan.clients.executors.torch import run_step
 
         batch = checked_plan.batch
         samples = (
             random_inputs(checked_graph, batch, seed)
             if data is None
-            else inputs_of_file(checked_graph, batch, data)
+            else inputs_of_file(checked_graph, batch, data, micro_batch=checked_plan.micro_batch)
         )
         trial = Trial(values, samples, seed, steps)
 
@@ -117,6 +118,8 @@ def run(
 
         reporter.stage("running")
         result = run_again(trial, measure_scratch=True)
+        if data is not None and result.loss is not None and not math.isfinite(result.loss):
+            raise DataError(explain_loss(result.loss, steps, samples, str(data)))
         verdict = None
         if against is not None:
             reporter.stage(f"comparing with {against}")

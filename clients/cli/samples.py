@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memplan.ir.errors import DataError
-from memplan.ir.graph import Operation, OpGraph, Tensor
+from memplan.ir.graph import OpGraph, Tensor
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["inputs_of_file", "random_inputs"]
+    from memplan.tracing.samples import Samples
 
-#: Operations that index something with a tensor: which operand is the index, which operand and
-#: dimension of it bound the index.
-_INDEXING = {
-    "aten.embedding.default": (1, 0, 0),
-    "aten.nll_loss_forward.default": (1, 0, 1),
-    "aten.nll_loss2d_forward.default": (1, 0, 1),
-}
+__all__ = ["explain_loss", "inputs_of_file", "random_inputs"]
 
 
 def random_inputs(graph: OpGraph, batch: int, seed: int) -> dict[str, torch.Tensor]:
     """Return normal samples, and indices and labels that are in range, for a whole batch."""
     import torch
+
+    from memplan.tracing.samples import index_limit
 
     generator = torch.Generator().manual_seed(seed)
     inputs = {}
@@ -35,15 +31,20 @@ def random_inputs(graph: OpGraph, batch: int, seed: int) -> dict[str, torch.Tens
         if dtype.is_floating_point:
             inputs[tensor.id] = torch.randn(shape, generator=generator).to(dtype)
         else:
-            below = _choices(graph, tensor)
+            below = index_limit(graph, tensor) or 2
             inputs[tensor.id] = torch.randint(0, below, shape, generator=generator).to(dtype)
     return inputs
 
 
-def inputs_of_file(graph: OpGraph, batch: int, path: Path) -> dict[str, torch.Tensor]:
+def inputs_of_file(
+    graph: OpGraph, batch: int, path: Path, *, micro_batch: int | None = None
+) -> dict[str, torch.Tensor]:
     """Return the first ``batch`` samples of an npz file.
 
-    Array ``x`` goes to the first input and ``y`` to the label; inputs may be named by their ids.
+    Array ``x`` goes to the only input and ``y`` to the label; inputs may be named by their ids.
+
+    Args:
+        micro_batch: of the plan; None: the whole batch.
 
     Raises:
         DataError: the file cannot be read, lacks an array, or has too few or other samples.
@@ -51,59 +52,93 @@ def inputs_of_file(graph: OpGraph, batch: int, path: Path) -> dict[str, torch.Te
     from memplan.tracing.samples import load_samples
 
     samples = load_samples(str(path))
-    arrays = dict(samples.x) if samples.y is None else {**samples.x, "y": samples.y}
-    nicknames = {"input": "x", "label": "y"}
-    inputs = {}
+    wanted = [tensor.id for tensor in graph.tensors if tensor.role == "input"]
+    inputs, counts = {}, {}
     for tensor in _from_outside(graph):
-        names = [tensor.id, nicknames.pop(tensor.role, "")]
-        name = next((name for name in names if name in arrays), None)
-        if name is None:
+        if tensor.role == "input":
+            name, values = samples.input(tensor.id, wanted)
+        elif (labels := _labels(samples, tensor.id)) is not None:
+            name, values = "y", labels
+        else:
             raise DataError(
-                f"{path}: no array for {tensor.role} {tensor.id}; name it "
-                f"{' or '.join(filter(None, names))} (the file has {', '.join(arrays)})"
+                f"{path}: no array y, which the loss compares with; add one target per sample"
             )
-        inputs[tensor.id] = _first_samples(tensor, arrays[name], batch, f"{path}: {name}")
+        chosen = _first_samples(graph, tensor, values, batch, f"{path}: {name}")
+        if tensor.role == "label" and micro_batch not in (None, batch):
+            _refuse_ignored(chosen, f"{path}: {name}")
+        inputs[tensor.id] = chosen
+        if _is_batched(graph, tensor):
+            counts[name] = len(values)
+    samples.check_counts(counts)
     return inputs
 
 
-def _first_samples(tensor: Tensor, values: torch.Tensor, batch: int, where: str) -> torch.Tensor:
+def _labels(samples: Samples, name: str) -> torch.Tensor | None:
+    return samples.x.get(name) if samples.y is None else samples.y
+
+
+def explain_loss(loss: float, steps: int, inputs: Mapping[str, torch.Tensor], source: str) -> str:
+    """Return what may be wrong where the loss on a user's samples is not finite."""
+    sizes = [
+        (float(values[position].abs().max()), position)
+        for values in inputs.values()
+        if values.is_floating_point() and values.dim()
+        for position in range(len(values))
+    ]
+    text = f"{source}: the loss is {loss}"
+    if steps > 1:
+        return f"{text} after {steps} steps; try a smaller --lr, and --steps 1 on the same samples"
+    if not sizes:
+        return f"{text}; check the weights"
+    largest, position = max(sizes)
+    return (
+        f"{text}; the largest input is {largest:.1e}, in sample {position}: scale the samples as "
+        "the model expects them, and check its weights"
+    )
+
+
+def _first_samples(
+    graph: OpGraph, tensor: Tensor, values: torch.Tensor, batch: int, where: str
+) -> torch.Tensor:
     import torch
 
-    count = len(values) if values.dim() else 0
-    if count < batch:
-        raise DataError(f"{where} has {count} samples, the plan's batch is {batch}")
+    from memplan.tracing.samples import check_indices, fitting
+
     shape = [size.at(batch) for size in tensor.shape]
-    chosen = values[:batch]
-    if chosen.numel() != torch.Size(shape).numel():
-        raise DataError(
-            f"{where} has samples of shape {list(chosen.shape[1:])}, {tensor.role} {tensor.id} "
-            f"takes {shape[1:]}"
-        )
     dtype: torch.dtype = getattr(torch, tensor.dtype)
-    return chosen.to(dtype).reshape(shape)
+    batched = _is_batched(graph, tensor)
+    chosen = fitting(values, shape[1:] if batched else shape, dtype, where, batched=batched)
+    if batched and len(chosen) < batch:
+        raise DataError(
+            f"{where} has {len(chosen)} samples, the plan's batch is {batch}; add more, or plan a "
+            "smaller --batch"
+        )
+    check_indices(chosen, tensor, graph, where)
+    return chosen[:batch] if batched else chosen
+
+
+def _is_batched(graph: OpGraph, tensor: Tensor) -> bool:
+    if not tensor.shape:
+        return False
+    leading = tensor.shape[0]
+    if graph.batch_symbolic:
+        return leading.at(1) != leading.at(2)
+    return leading.at(1) == graph.traced_batch
+
+
+def _refuse_ignored(labels: torch.Tensor, where: str) -> None:
+    from memplan.tracing.data_file import name_samples
+    from memplan.tracing.samples import IGNORED
+
+    if labels.is_floating_point():
+        return
+    ignored = (labels == IGNORED).reshape(len(labels), -1).any(dim=1).nonzero().flatten()
+    if len(ignored):
+        raise DataError(
+            f"{where} is {IGNORED}, which means to be ignored, in {name_samples(ignored.tolist())};"
+            " micro-batches weigh all targets alike: plan with --micro-batch equal to --batch"
+        )
 
 
 def _from_outside(graph: OpGraph) -> Iterator[Tensor]:
     return (tensor for tensor in graph.tensors if tensor.role in ("input", "label"))
-
-
-def _choices(graph: OpGraph, tensor: Tensor) -> int:
-    """Return below what every value of an integer tensor must be; 2 where nothing bounds it."""
-    bounds = [
-        bound
-        for operation in graph.operations
-        if (bound := _bound_by(graph, operation, tensor)) is not None
-    ]
-    return min(bounds, default=2)
-
-
-def _bound_by(graph: OpGraph, operation: Operation, tensor: Tensor) -> int | None:
-    plain = operation.alternatives[0]
-    if plain.target not in _INDEXING:
-        return None
-    index, bounding, dim = _INDEXING[plain.target]
-    if len(plain.reads) <= index or plain.reads[index].tensor != tensor.id:
-        return None
-    operand = plain.reads[bounding]
-    shape = graph.tensor[operand.tensor].shape if operand.shape is None else operand.shape
-    return shape[dim].at(1)

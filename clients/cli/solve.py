@@ -134,6 +134,14 @@ def solve(
             "--time-limit", metavar="SECONDS", help="For the search.", rich_help_panel=SEARCH
         ),
     ] = 30.0,
+    deterministic: Annotated[
+        bool,
+        typer.Option(
+            "--deterministic",
+            help="The time limit counts work done, not the clock: the same plan every time.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = False,
     seed: Annotated[
         int,
         typer.Option("--seed", metavar="N", min=0, help="Of the search.", rich_help_panel=SEARCH),
@@ -193,6 +201,7 @@ def solve(
         computations=computations,
         stream_inputs=stream_inputs,
         time_limit_seconds=time_limit,
+        deterministic=deterministic,
         seed=seed,
         workers=workers,
     )

@@ -102,7 +102,7 @@ def trace(
     if format == "json":
         typer.echo(json.dumps(_summary(source.graph), indent=2, ensure_ascii=False))
     else:
-        from memplan.clients.report.terminal import graph_report
+        from memplan.clients.report.graph_table import graph_report
 
         Console(highlight=False).print(graph_report(source.graph))
     return ExitCode.YES

@@ -32,7 +32,7 @@ def verify(
     Exit codes: 0 accepted, 1 rejected, 2 usage, 3 bad file.
     """
     from memplan.clients.pipeline import read_graph, read_plan
-    from memplan.clients.report.terminal import printable
+    from memplan.clients.report.wording import printable
     from memplan.ir.check import check
     from memplan.ir.units import format_bytes
 

@@ -5,13 +5,19 @@ from __future__ import annotations
 import time
 from types import TracebackType
 from typing import Any
-from urllib.parse import urljoin
 
 import httpx2
 
 from memplan.ir.answer import Answer
 from memplan.ir.base import canonical_json
-from memplan.ir.errors import MemplanError, RequestError
+from memplan.ir.errors import (
+    DataError,
+    GraphError,
+    MemplanError,
+    MissingExtraError,
+    ModelError,
+    RequestError,
+)
 from memplan.ir.graph import OpGraph
 from memplan.ir.request import PlanRequest
 
@@ -20,6 +26,17 @@ __all__ = ["PlannerClient", "ServiceError"]
 #: Longest wait that one exchange asks the server for.
 _POLL_SECONDS = 20.0
 _SLACK_SECONDS = 30.0
+_LONGEST_PAUSE_SECONDS = 10.0
+#: A full server, and one that is being restarted: the same question again is right.
+_BUSY = (429, 503)
+_NOT_FOUND = 404
+_ERRORS: dict[str, type[MemplanError]] = {
+    "invalid-graph": GraphError,
+    "bad-model": ModelError,
+    "bad-data": DataError,
+    "not-installed": MissingExtraError,
+    "torch-not-installed": MissingExtraError,
+}
 
 
 class ServiceError(MemplanError):
@@ -28,14 +45,20 @@ class ServiceError(MemplanError):
     Attributes:
         status: HTTP status; 0 where there was no response.
         problem: the problem details (RFC 9457) that the server sent, or an empty dict.
+        retry_after: seconds after which the server may be asked again.
     """
 
     def __init__(
-        self, message: str, status: int = 0, problem: dict[str, Any] | None = None
+        self,
+        message: str,
+        status: int = 0,
+        problem: dict[str, Any] | None = None,
+        retry_after: float = 1.0,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.problem = problem or {}
+        self.retry_after = retry_after
 
 
 class PlannerClient:
@@ -44,9 +67,14 @@ class PlannerClient:
     Args:
         base_url: such as ``http://127.0.0.1:8080``.
         http: client to use instead of one of our own, for certificates, proxies or tests.
+
+    Raises:
+        RequestError: the address does not begin with http:// or https://.
     """
 
     def __init__(self, base_url: str, http: httpx2.Client | None = None) -> None:
+        if not base_url.startswith(("http://", "https://")):
+            raise RequestError(f"{base_url}: no address of a server; write http://HOST:PORT")
         self._base_url = base_url.rstrip("/") + "/"
         self._owns_http = http is None
         self._http = httpx2.Client(timeout=_POLL_SECONDS + _SLACK_SECONDS) if http is None else http
@@ -70,7 +98,8 @@ class PlannerClient:
     def plan(self, graph: OpGraph, request: PlanRequest, wait: float | None = None) -> Answer:
         """Return the answer of the server.
 
-        Asking again is safe: a question is solved once, and its answer stays.
+        Asking again is safe: a question is solved once, and its answer stays.  A server that has
+        too much to do is asked again later, and one that was restarted is asked anew.
 
         Args:
             graph: what ``memplan.trace`` returns.
@@ -79,7 +108,8 @@ class PlannerClient:
                 minute more.  The server goes on, and has the answer when asked again.
 
         Raises:
-            RequestError: the server finds the question wrong.
+            RequestError, GraphError: the server finds the question wrong.
+            MissingExtraError: the server has no solver.
             ServiceError: the server refuses, fails, cannot be reached, or is not done in time.
         """
         seconds = request.time_limit_seconds + 60 if wait is None else wait
@@ -90,7 +120,7 @@ class PlannerClient:
                 "request": request.model_dump(mode="json", by_alias=True),
             }
         )
-        response = self._send("POST", "v1/plans", deadline, body)
+        response = self._ask(body, deadline)
         while response.status_code == 202:
             if time.monotonic() >= deadline:
                 raise ServiceError(
@@ -98,18 +128,41 @@ class PlannerClient:
                     "server goes on",
                     202,
                 )
-            # Against our own address: a server behind a proxy does not know its name.
-            response = self._send("GET", response.headers["location"].lstrip("/"), deadline)
+            # Below our own address: a server behind a proxy does not know what it is called.
+            name = response.headers.get("location", "").rsplit("/", 1)[-1]
+            try:
+                response = self._send("GET", f"v1/plans/{name}", deadline)
+            except ServiceError as failure:
+                if failure.status != _NOT_FOUND and failure.status not in _BUSY:
+                    raise
+                response = self._ask(body, deadline)
         return Answer.from_json(response.content, self._base_url)
 
     def health(self) -> dict[str, Any]:
         """Return version and solver of the server.
 
         Raises:
-            ServiceError: it cannot be reached.
+            ServiceError: it cannot be reached, or something else answers there.
         """
-        health: dict[str, Any] = self._send("GET", "healthz", time.monotonic()).json()
+        response = self._send("GET", "healthz", time.monotonic())
+        try:
+            health = response.json()
+        except ValueError:
+            health = None
+        if not isinstance(health, dict):
+            raise self._stranger(response)
         return health
+
+    def _ask(self, body: str, deadline: float) -> httpx2.Response:
+        """Return the response to a question; a busy server is asked until the deadline."""
+        while True:
+            try:
+                return self._send("POST", "v1/plans", deadline, body)
+            except ServiceError as failure:
+                pause = failure.retry_after
+                if failure.status not in _BUSY or time.monotonic() + pause >= deadline:
+                    raise
+                time.sleep(pause)
 
     def _send(
         self, method: str, path: str, deadline: float, body: str | None = None
@@ -118,16 +171,24 @@ class PlannerClient:
         headers = {"Prefer": f"wait={wait:.0f}"}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        url = urljoin(self._base_url, path)
+        url = self._base_url + path
         try:
             response = self._http.request(method, url, content=body, headers=headers)
-        except httpx2.HTTPError as failure:
+        except (httpx2.HTTPError, httpx2.InvalidURL) as failure:
             raise ServiceError(
                 f"{url}: {str(failure) or type(failure).__name__}; is plan serve running there?"
             ) from None
         if response.status_code >= 400:
             raise _error(url, response)
+        if response.status_code not in (200, 202):
+            raise self._stranger(response)
         return response
+
+    def _stranger(self, response: httpx2.Response) -> ServiceError:
+        return ServiceError(
+            f"{self._base_url}: what answers there ({response.status_code}) is no planner service",
+            response.status_code,
+        )
 
 
 def _error(url: str, response: httpx2.Response) -> MemplanError:
@@ -137,6 +198,19 @@ def _error(url: str, response: httpx2.Response) -> MemplanError:
         problem = {}
     problem = problem if isinstance(problem, dict) else {}
     detail = str(problem.get("detail") or response.reason_phrase)
+    kind = _ERRORS.get(str(problem.get("type", "")).rpartition(":")[2])
+    if kind is not None:
+        return kind(f"{url}: {detail}")
     if response.status_code in (400, 422):
         return RequestError(f"{url}: {detail}")
-    return ServiceError(f"{url}: {response.status_code}: {detail}", response.status_code, problem)
+    return ServiceError(
+        f"{url}: {response.status_code}: {detail}",
+        response.status_code,
+        problem,
+        _pause_seconds(response),
+    )
+
+
+def _pause_seconds(response: httpx2.Response) -> float:
+    asked = response.headers.get("retry-after", "")
+    return min(float(asked), _LONGEST_PAUSE_SECONDS) if asked.isdecimal() else 1.0

@@ -2,59 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import groupby
+from collections.abc import Iterator
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from memplan.clients.report.summary import extra_macs_ratio, importance_ratio
-from memplan.clients.report.timeline import draw_timeline
+from memplan.clients.report.timeline_text import timeline_text
+from memplan.clients.report.wording import format_count, format_seconds, printable
 from memplan.ir.answer import Answer
 from memplan.ir.graph import Layer, OpGraph
 from memplan.ir.plan import Plan
 from memplan.ir.request import LayerUpdate, PlanRequest
 from memplan.ir.units import format_bytes
 
-__all__ = ["format_count", "format_seconds", "graph_report", "plan_report", "printable"]
+__all__ = ["plan_report", "printable"]
 
-_PHASE_STYLES = {
-    "forward": "cyan",
-    "backward": "magenta",
-    "update": "green",
-    "accumulate": "green",
-}
-_MARGIN = 11
-_BUDGET = " budget"
 _PEAK_TENSORS = 5
-_LAYER_ROWS = 200
-
-
-def printable(text: str, limit: int = 60) -> str:
-    """Return a name from a file so that it cannot steer the terminal, and is not too long."""
-    clean = "".join(char if char.isprintable() else "?" for char in text)
-    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
-
-
-def format_seconds(time_ns: int) -> str:
-    """Return a duration for people."""
-    for unit, size in (("s", 1_000_000_000), ("ms", 1_000_000), ("µs", 1_000)):
-        if time_ns >= size:
-            return (
-                f"{time_ns / size:.3g} {unit}"
-                if time_ns < 1000 * size
-                else f"{time_ns / size:,.0f} {unit}"
-            )
-    return f"{time_ns} ns"
-
-
-def format_count(number: int) -> str:
-    """Return a large count for people: ``12_500_000`` is ``"12.5 M"``."""
-    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
-        if number >= size:
-            return f"{number / size:.1f} {unit}"
-    return str(number)
 
 
 def plan_report(
@@ -70,7 +35,7 @@ def plan_report(
         parts += [_mask_strip(graph, answer.plan, console)]
     parts += [Text("")]
     if answer.plan is not None:
-        parts += [_timeline(graph, answer.plan, console), Text("")]
+        parts += [timeline_text(graph, answer.plan, console), Text("")]
         parts += [_peak(answer.plan), Text("")]
         notes = list(_notes(graph, answer.plan))
         parts += [Text(f"note: {note}", style="dim") for note in notes]
@@ -223,55 +188,6 @@ def _table(rows: Iterator[Row]) -> Table:
     return table
 
 
-def _timeline(graph: OpGraph, plan: Plan, console: Console) -> RenderableType:
-    phases = [graph.operation[step.operation].phase for step in plan.body]
-    unicode = console.encoding.lower().startswith("utf")
-    timeline = draw_timeline(
-        plan.live_bytes,
-        phases,
-        plan.request.budget_bytes,
-        width=min(console.width, 120) - _MARGIN - 1 - len(_BUDGET),
-        unicode=unicode,
-    )
-    names = {phase[:1]: phase for phase in reversed(phases)}
-    styles = [_PHASE_STYLES.get(names[letter], "white") for letter in timeline.phases]
-    wall, floor = ("│", "─") if unicode else ("|", "-")
-    lines = [Text(f"live bytes over the {len(plan.body)} steps of the body", style="dim")]
-    for index, (label, cells) in enumerate(timeline.rows):
-        on_budget = index == timeline.budget_row
-        line = Text.assemble(
-            (f"{label:>{_MARGIN - 1}} ", "yellow" if on_budget else "dim"), (wall, "dim")
-        )
-        colours = (
-            "yellow" if cell in "╌-" else style for cell, style in zip(cells, styles, strict=True)
-        )
-        _append_runs(line, cells, colours)
-        if on_budget:
-            line.append(_BUDGET, style="yellow")
-        lines.append(line)
-    corner = "└" if unicode else "+"
-    axis = Text(f"{'0':>{_MARGIN - 1}} {corner}{floor * len(timeline.phases)}", style="dim")
-    legend = Text(" " * (_MARGIN + 1))
-    _append_runs(legend, timeline.phases, styles)
-    key = Text(" " * (_MARGIN + 1))
-    key.append(
-        ", ".join(f"{letter} {name}" for letter, name in sorted(names.items(), key=_phase_order)),
-        style="dim",
-    )
-    return Group(*lines, axis, legend, key)
-
-
-def _append_runs(line: Text, cells: str, styles: Iterable[str]) -> None:
-    """Append cells, each with its style, in as few spans as there are runs of one style."""
-    for style, run in groupby(zip(cells, styles, strict=True), key=lambda pair: pair[1]):
-        line.append("".join(cell for cell, _ in run), style=style)
-
-
-def _phase_order(item: tuple[str, str]) -> int:
-    order = ("forward", "backward", "update", "statistics", "accumulate")
-    return order.index(item[1]) if item[1] in order else len(order)
-
-
 def _peak(plan: Plan) -> Text:
     peak = plan.peak
     text = Text.assemble(
@@ -329,43 +245,3 @@ def _explanation(answer: Answer) -> Iterator[RenderableType]:
             )
         yield table
         yield Text("")
-
-
-def graph_report(graph: OpGraph) -> RenderableType:
-    """Return what ``plan trace`` prints: what the graph is, and its layers."""
-    about = [
-        f"batch {graph.traced_batch}" + (", any other too" if graph.batch_symbolic else " only")
-    ]
-    if graph.optimizer is not None and graph.loss is not None:
-        about += [
-            graph.optimizer.kind,
-            graph.loss.kind.replace("_", " "),
-            f"batch norm {graph.batch_norm}",
-        ]
-    headline = Text.assemble(
-        (printable(graph.name, 40), "bold"),
-        f" · {graph.mode} · {', '.join(about)}\n",
-        f"{len(graph.operations)} operations, {len(graph.tensors)} tensors, ",
-        f"{len(graph.layers)} layers",
-    )
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column("layer", overflow="fold")
-    table.add_column("kind", no_wrap=True)
-    table.add_column("weights", justify="right", no_wrap=True)
-    table.add_column("MACs", justify="right", no_wrap=True)
-    table.add_column("in/out", justify="right", no_wrap=True)
-    table.add_column("Fisher", justify="right", no_wrap=True)
-    for layer in graph.layers[:_LAYER_ROWS]:
-        axes = {axis.name: str(axis.channels) for axis in layer.axes}
-        table.add_row(
-            Text(printable(layer.id)),
-            Text(layer.kind),
-            Text(f"{layer.parameter_count:,}"),
-            Text(f"{layer.forward_macs.at(1):,}"),
-            Text("/".join((axes.get("input", "-"), axes.get("output", "-")))),
-            Text("-" if layer.fisher is None else f"{layer.fisher:.3e}"),
-        )
-    hidden = len(graph.layers) - _LAYER_ROWS
-    more = [Text(f"and {hidden} more layers", style="dim")] if hidden > 0 else []
-    key = Text("MACs of one sample; in/out: channels that can be updated in part", style="dim")
-    return Group(headline, Text(""), table, *more, Text(""), key)

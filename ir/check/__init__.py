@@ -39,6 +39,7 @@ time was measured.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TypeVar
 
 from memplan.ir.base import Document
@@ -48,7 +49,7 @@ from memplan.ir.check.certificate import check_certificate
 from memplan.ir.check.obligations import check_obligations
 from memplan.ir.check.occupancy import occupy
 from memplan.ir.check.replay import replay
-from memplan.ir.check.report import RULES, Findings, Report, Rule, Verdict
+from memplan.ir.check.report import RULES, Findings, FullError, Report, Rule, Verdict
 from memplan.ir.check.selection import check_selection
 from memplan.ir.check.structure import resolve
 from memplan.ir.check.totals import check_limits, check_totals
@@ -69,18 +70,24 @@ def check(graph: OpGraph, plan: Plan) -> Report:
     """
     findings = Findings()
     graph, plan = _without_caches(graph), _without_caches(plan)
-    facts = resolve(graph, plan, findings)
-    if facts is not None:
-        check_selection(facts, findings)
-        check_obligations(facts, findings)
-        check_buffers(facts, findings)
-        cells = compress(plan)
-        occupancy = occupy(facts, cells, findings)
-        replay(facts, cells, findings)
-        check_limits(facts, findings)
-        check_totals(facts, occupancy, findings)
-        check_certificate(facts, findings)
+    with suppress(FullError):  # rejected, and nothing more can be said
+        _find(graph, plan, findings)
     return findings.report()
+
+
+def _find(graph: OpGraph, plan: Plan, findings: Findings) -> None:
+    facts = resolve(graph, plan, findings)
+    if facts is None:
+        return
+    check_selection(facts, findings)
+    check_obligations(facts, findings)
+    check_buffers(facts, findings)
+    cells = compress(plan)
+    occupancy = occupy(facts, cells, findings)
+    replay(facts, cells, findings)
+    check_limits(facts, findings)
+    check_totals(facts, occupancy, findings)
+    check_certificate(facts, findings)
 
 
 def _without_caches(document: _Document) -> _Document:

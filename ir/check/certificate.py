@@ -6,6 +6,7 @@ be seen is whether they contradict the plan.
 
 from __future__ import annotations
 
+import math
 from typing import Final, Literal
 
 from memplan.ir.check.report import Findings, Rule
@@ -75,6 +76,9 @@ def _check_level(facts: Facts, level: Level, findings: Findings) -> None:
             Rule.BOUND,
             f"{level.name} reaches {level.value}, beyond its bound of {level.bound}",
         )
-    gap = abs(level.value - level.bound) / max(1, abs(level.value))
+    try:
+        gap = abs(level.value - level.bound) / max(1, abs(level.value))
+    except OverflowError:
+        gap = math.inf  # of a bound with hundreds of digits
     if level.gap is None or abs(level.gap - gap) > _TOLERANCE:
         findings.add(Rule.GAP, f"the gap of {level.name} is {gap}, the plan says {level.gap}")

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from memplan.ir.check.cells import Cells
-from memplan.ir.check.report import Findings, Rule
+from memplan.ir.check.cells import Cells, Marks
+from memplan.ir.check.report import MAX_VERDICTS, Findings, Rule
 from memplan.ir.check.structure import Execution, Facts
 from memplan.ir.plan import Buffer
 
 __all__ = ["Occupancy", "occupy"]
-
-_FREE = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,67 +35,104 @@ def occupy(facts: Facts, cells: Cells, findings: Findings) -> Occupancy:
             ending[end].append(buffer)
             change[start] += buffer.size_bytes
             change[end] -= buffer.size_bytes
-    owner = [_FREE] * cells.count
-    at_step = {execution.index: execution for execution in facts.executions}
-    live, live_bytes, consistent = 0, [], True
-    for step in range(steps):
+    arena = _Arena(facts, cells)
+    live, live_bytes, overlaps = 0, [], 0
+    for step, execution in enumerate(facts.executions):
         for buffer in ending[step]:
-            first, last = cells.ranges[buffer.id]
-            # An in-place result has taken the bytes already, and keeps them.
-            owner[first:last] = [_FREE if o == buffer.id else o for o in owner[first:last]]
+            arena.owners.pop(buffer.id, None)
         shared = 0
-        execution = at_step.get(step)
         # What the host fills is there before the step that starts at the same time.
-        written = set(execution.step.writes) if execution else set()
+        written = {place: index for index, place in enumerate(execution.step.writes)}
         for buffer in sorted(starting[step], key=lambda b: b.id in written):
-            first, last = cells.ranges[buffer.id]
-            taken = owner[first:last]
-            if taken.count(_FREE) != last - first:
-                if _is_in_place(facts, execution, buffer, set(taken)):
+            if not arena.is_free(buffer, step):
+                operand = arena.operand_in_place(execution, buffer, written.get(buffer.id))
+                if operand is not None:
+                    # Its bytes are the result's from now on.
+                    del arena.owners[operand.id]
                     shared += buffer.size_bytes
+                elif overlaps == MAX_VERDICTS:
+                    return Occupancy((), False)
                 else:
-                    consistent = False
-                    _report(facts, execution, step, buffer, set(taken) - {_FREE}, findings)
-            owner[first:last] = [buffer.id] * (last - first)
+                    overlaps += 1
+                    _report(facts, execution, buffer, arena.owners_within(buffer), findings)
+            arena.take(buffer, min(buffer.end_step, steps))
         live += change[step]
         live_bytes.append(live - shared)
-    return Occupancy(tuple(live_bytes), consistent)
+    return Occupancy(tuple(live_bytes), overlaps == 0)
 
 
-def _is_in_place(
-    facts: Facts, execution: Execution | None, buffer: Buffer, owners: set[int]
-) -> bool:
-    if execution is None or len(owners) != 1:
-        return False
-    operand = facts.plan.buffers[next(iter(owners))]
-    return (
-        operand.scope == "body"
-        and (operand.region, operand.offset, operand.size_bytes)
-        == (buffer.region, buffer.offset, buffer.size_bytes)
-        and operand.end_step == execution.index + 1
-        and any(
-            execution.step.reads[pair.read] == operand.id
-            and execution.step.writes[pair.write] == buffer.id
-            for pair in execution.alternative.in_place
-        )
-    )
+class _Arena:
+    """Which live buffer owns which bytes."""
+
+    def __init__(self, facts: Facts, cells: Cells) -> None:
+        self._buffers = facts.plan.buffers
+        self._ranges = cells.ranges
+        #: On each cell, when the last buffer that took it ends.
+        self._busy_until = Marks(cells.count)
+        #: On each cell, the turn of the last buffer that took it.
+        self._taken_at = Marks(cells.count)
+        self._turn: dict[int, int] = {}
+        #: Buffers that live and did not pass their bytes on.
+        self.owners: dict[int, Buffer] = {}
+        self._reads_of_pair: dict[tuple[str, str], dict[int, list[int]]] = {}
+
+    def is_free(self, buffer: Buffer, step: int) -> bool:
+        return self._busy_until.highest(self._ranges[buffer.id]) <= step
+
+    def take(self, buffer: Buffer, end: int) -> None:
+        cells = self._ranges[buffer.id]
+        self.owners[buffer.id] = buffer
+        self._turn[buffer.id] = len(self._turn) + 1
+        self._taken_at.raise_to(self._turn[buffer.id], cells)
+        # Of overlapping buffers, which are reported, the later end counts.
+        self._busy_until.raise_to(max(end, self._busy_until.highest(cells)), cells)
+
+    def operand_in_place(
+        self, execution: Execution, buffer: Buffer, write: int | None
+    ) -> Buffer | None:
+        """Return the operand that dies here and whose bytes the result may take, if there is."""
+        if write is None:
+            return None
+        last_turn = self._taken_at.highest(self._ranges[buffer.id])
+        for read in self._pairs(execution).get(write, ()):
+            place = execution.step.reads[read]
+            operand = None if place is None else self.owners.get(place)
+            if (
+                operand is not None
+                and operand.scope == "body"
+                and (operand.region, operand.offset, operand.size_bytes)
+                == (buffer.region, buffer.offset, buffer.size_bytes)
+                and operand.end_step == execution.index + 1
+                and self._turn[operand.id] == last_turn
+            ):
+                return operand
+        return None
+
+    def owners_within(self, buffer: Buffer) -> list[Buffer]:
+        """Return who owns some of the buffer's bytes."""
+        first, last = self._ranges[buffer.id]
+        return [
+            other
+            for place, other in sorted(self.owners.items())
+            if max(first, self._ranges[place][0]) < min(last, self._ranges[place][1])
+        ]
+
+    def _pairs(self, execution: Execution) -> dict[int, list[int]]:
+        """Return for each write of a step the reads in whose bytes it may be written."""
+        key = (execution.operation.id, execution.alternative.name)
+        if key not in self._reads_of_pair:
+            reads: dict[int, set[int]] = {}
+            for pair in execution.alternative.in_place:
+                reads.setdefault(pair.write, set()).add(pair.read)
+            self._reads_of_pair[key] = {write: sorted(places) for write, places in reads.items()}
+        return self._reads_of_pair[key]
 
 
 def _report(
-    facts: Facts,
-    execution: Execution | None,
-    step: int,
-    buffer: Buffer,
-    owners: set[int],
-    findings: Findings,
+    facts: Facts, execution: Execution, buffer: Buffer, owners: list[Buffer], findings: Findings
 ) -> None:
-    for place in sorted(owners):
-        other = facts.plan.buffers[place]
-        tries_in_place = (
-            execution is not None
-            and buffer.id in execution.step.writes
-            and other.id in execution.step.reads
-        )
+    for other in owners:
+        tries_in_place = buffer.id in execution.step.writes and other.id in execution.step.reads
         findings.add(
             Rule.IN_PLACE if tries_in_place else Rule.OVERLAP,
             f"{facts.name(buffer)} takes bytes of {facts.name(other)}, which lives until step "
@@ -107,7 +142,7 @@ def _report(
                 if tries_in_place
                 else ""
             ),
-            step,
+            execution.index,
             (facts.name(buffer), facts.name(other)),
             (
                 (buffer.offset, buffer.offset + buffer.size_bytes),

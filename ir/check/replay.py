@@ -1,8 +1,8 @@
 """Byte replay: run the plan without computing, and see that every read finds what it needs.
 
 Two batches are replayed, each with up to two trips of the body: what the second finds is what
-every later one finds.  Each write marks its bytes with a token of its own; a read is whole if
-all of its bytes still carry the token of the buffer's last write.
+every later one finds.  Each write marks its bytes with a token of its own, higher than all before;
+a read is whole if none of its bytes carries a higher token than the buffer's last write.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-from memplan.ir.check.cells import Cells
+from memplan.ir.check.cells import Cells, Marks
 from memplan.ir.check.report import Findings, Rule
 from memplan.ir.check.structure import Execution, Facts, Section
 from memplan.ir.plan import Buffer
@@ -46,7 +46,7 @@ class _Memory:
         self.facts = facts
         self.findings = findings
         self.ranges = cells.ranges
-        self.cells = [_NEVER] * cells.count
+        self.marks = Marks(cells.count)
         #: Token of the last write into each buffer.
         self.token = [_NEVER] * len(facts.plan.buffers)
         self.writes = _NEVER
@@ -62,8 +62,7 @@ class _Memory:
 
     def write(self, place: int) -> None:
         self.writes += 1
-        first, last = self.ranges[place]
-        self.cells[first:last] = [self.writes] * (last - first)
+        self.marks.raise_to(self.writes, self.ranges[place])
         self.token[place] = self.writes
 
     def fill(self, *roles: str, scope: str | None = None) -> None:
@@ -84,22 +83,23 @@ class _Memory:
         self.fill("input", "label", scope="body")
 
     def is_whole(self, place: int) -> bool:
-        first, last = self.ranges[place]
-        return self.cells[first:last].count(self.token[place]) == last - first
+        return self.marks.highest(self.ranges[place]) <= self.token[place]
 
     def run(self, executions: list[Execution], trip: int, trips: int) -> None:
         self.mutations.clear()
         for execution in executions:
             step, operation = execution.step, execution.operation
+            read = set(step.reads)
+            mutated = set(operation.mutates)
             for operand, place in zip(execution.alternative.reads, step.reads, strict=True):
                 if place is None:
                     continue
-                if operation.phase == "clear" and operand.tensor in operation.mutates:
+                if operation.phase == "clear" and operand.tensor in mutated:
                     continue  # only the place is read, not what is there
                 self._read(execution, self.facts.plan.buffers[place])
                 self._check_version(execution, operand.tensor, trips)
             for name, place in zip(operation.mutates, step.mutates, strict=True):
-                if operation.phase != "clear" and place not in step.reads:
+                if operation.phase != "clear" and place not in read:
                     self._read(execution, self.facts.plan.buffers[place])
                 if self.facts.graph.tensor[name].role == "accumulator":
                     self._accumulate(execution, name, trip)

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-__all__ = ["MAX_VERDICTS", "RULES", "Findings", "Report", "Rule", "Verdict"]
+__all__ = ["MAX_VERDICTS", "RULES", "Findings", "FullError", "Report", "Rule", "Verdict"]
 
 #: A report lists at most this many verdicts; a plan with one is as wrong as a plan with many.
 MAX_VERDICTS: Final = 200
+#: A plan that breaks rules this often, counting repetitions, is not looked at any further.
+_MAX_NOTES: Final = 20 * MAX_VERDICTS
 
 
 class Rule(StrEnum):
@@ -134,13 +136,18 @@ class Report:
         return not self.verdicts
 
 
+class FullError(Exception):
+    """The report is full, so that looking on would change nothing."""
+
+
 class Findings:
     """Collects verdicts; the same rule at the same place counts once."""
 
-    __slots__ = ("_seen", "_verdicts")
+    __slots__ = ("_notes", "_seen", "_verdicts")
 
     def __init__(self) -> None:
         self._verdicts: list[Verdict] = []
+        self._notes = 0
         self._seen: set[tuple[Rule, int | None, tuple[str, ...], str]] = set()
 
     def add(
@@ -151,12 +158,19 @@ class Findings:
         tensors: Iterable[str] = (),
         addresses: Iterable[tuple[int, int]] = (),
     ) -> None:
-        """Note a broken rule."""
+        """Note a broken rule.
+
+        Raises:
+            FullError: the report is full now.
+        """
         verdict = Verdict(rule, message, step, tuple(tensors), tuple(addresses))
         key = (rule, step, verdict.tensors, message)
-        if len(self._verdicts) < MAX_VERDICTS and key not in self._seen:
+        self._notes += 1
+        if key not in self._seen:
             self._seen.add(key)
             self._verdicts.append(verdict)
+        if len(self._verdicts) >= MAX_VERDICTS or self._notes >= _MAX_NOTES:
+            raise FullError
 
     def has(self, *rules: Rule) -> bool:
         """Tell whether one of these rules is broken so far."""

@@ -37,7 +37,11 @@ def test_a_fixed_batch_stays() -> None:
         ({"seed": -1}, "seed"),
         ({"batch": 6, "micro_batch": 4}, "does not divide"),
         ({"time_limit_seconds": 0.0}, "--time-limit 0.0: must be greater than 0"),
-        ({"contributions": {"head": float("nan")}}, "contributions"),
+        ({"contributions": {"head": 1.0}}, "for criterion contribution, and not for tinytrain"),
+        (
+            {"criterion": "contribution", "contributions": {"head": float("nan")}},
+            "--contributions",
+        ),
     ],
 )
 def test_bad_options_are_one_line(options: dict[str, Any], named: str) -> None:

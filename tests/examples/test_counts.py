@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from examples.catalogue import EXAMPLES, example
+from examples.catalogue import EXAMPLES, Example, example
 
 #: Name -> (trainable parameters, MACs of one sample), None where nothing is published.
 PUBLISHED: dict[str, tuple[int | None, int | None]] = {
@@ -63,7 +63,7 @@ def test_counts_are_the_published_ones(name: str) -> None:
 
 
 @pytest.mark.parametrize("entry", EXAMPLES, ids=lambda entry: entry.name)
-def test_an_example_is_seeded_and_alive(entry) -> None:  # type: ignore[no-untyped-def]
+def test_an_example_is_seeded_and_alive(entry: Example) -> None:
     torch.set_num_threads(1)
     module, inputs = build(entry.name)
     twin, _ = build(entry.name)

@@ -86,3 +86,18 @@ def test_masks_that_contradict_the_graph(graph: Any, update: LayerUpdate, match:
 def test_bias_of_a_graph_without_one() -> None:
     with pytest.raises(RequestError, match="no layer of this graph has a bias"):
         options(diamond(), update="bias", batch=1)
+
+
+def test_an_empty_mask_is_refused() -> None:
+    with pytest.raises(RequestError, match="lists no layer"):
+        options(chain(), update=())
+
+
+def test_contributions_are_of_layers_that_are_there() -> None:
+    graph = two_layers()
+    assert options(graph, criterion="contribution", contributions={"l1": 1.0})["l1"][0] is None
+    with pytest.raises(RequestError, match="no layer 'head'"):
+        options(graph, criterion="contribution", contributions={"l1": 1.0, "head": 1.0})
+    for nothing in ({}, {"l1": 0.0}):
+        with pytest.raises(RequestError, match="no layer has a gain"):
+            options(graph, criterion="contribution", contributions=nothing)

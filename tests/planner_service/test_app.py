@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
+from starlette.responses import Response
 from starlette.testclient import TestClient
 
 from memplan.ir.answer import Answer
 from memplan.ir.check import check
-from memplan.planner_service.app import create_app
+from memplan.ir.graph import OpGraph
+from memplan.planner_service.app import _while_serving, create_app
 from memplan.planner_service.problems import ProblemError
+from memplan.planner_service.question import Question
 from memplan.planner_service.settings import Settings
 from tests.support.service import FakeWorker, body_of, question
 
@@ -130,6 +134,52 @@ def test_bad_fields_are_pointed_at(
 
 
 @pytest.mark.parametrize(
+    ("change", "pointer", "message"),
+    [
+        ({"micro_batch": -1}, "/request/micro_batch", "Input should be 'auto'; or Input should be"),
+        ({"update": [{"layer": "a", "weight": "x"}]}, "/request/update/0/weight", "'whole'; or"),
+    ],
+)
+def test_pointers_lead_into_the_body(
+    client: TestClient, change: dict[str, Any], pointer: str, message: str
+) -> None:
+    problem = assert_problem(post(client, mutated(change)), 422, pointer)
+    assert message in {error["pointer"]: error["detail"] for error in problem["errors"]}[pointer]
+
+
+def test_a_bad_request_is_refused_before_the_graph_is_read(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Question, "model_validate_json", lambda body: pytest.fail("it was read"))
+    assert_problem(post(client, mutated({"budget_bytes": -1})), 422, "/request/budget_bytes")
+    assert_problem(post(client, mutated({"workers": 100})), 422, "workers")
+
+
+def test_compressed_bodies_are_refused(client: TestClient) -> None:
+    refused = post(client, b"x", JSON | {"Content-Encoding": "gzip"})
+    assert_problem(refused, 415, "gzip")
+
+
+def test_a_claim_of_a_billion_channels_is_refused(client: TestClient) -> None:
+    body = json.loads(body_of(question()))
+    body["graph"]["layers"][0]["axes"] = [{"name": "input", "channels": 10**9}]
+    assert_problem(post(client, json.dumps(body)), 422, "channels")
+
+
+def test_who_waits_when_the_server_ends_is_told() -> None:
+    async def stopped() -> None:
+        waiting = asyncio.create_task(_while_serving(asyncio.sleep(60, Response())))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await waiting
+
+    with pytest.raises(ProblemError) as failure:
+        asyncio.run(stopped())
+    assert failure.value.status == 503
+    assert failure.value.headers["Retry-After"]
+
+
+@pytest.mark.parametrize(
     ("change", "word"),
     [
         ({"update": [{"layer": "nope", "bias": True}]}, "nope"),
@@ -199,6 +249,23 @@ def test_openapi_is_complete(client: TestClient) -> None:
     }
     assert {"200", "202", "413", "415", "422"} <= post_operation["responses"].keys()
     assert "HTTPValidationError" not in schemas
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            assert operation["summary"] and operation["description"]
+            for status, response in operation["responses"].items():
+                assert response["description"]
+                assert int(status) < 400 or "application/problem+json" in response["content"]
+
+
+def test_the_example_of_openapi_is_a_question(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    body = document["paths"]["/v1/plans"]["post"]["requestBody"]["content"]
+    example = body["application/json"]["example"]
+    response = post(client, json.dumps(example), WAIT)
+    assert response.status_code == 200
+    answer = Answer.from_json(response.content)
+    assert answer.plan is not None
+    assert check(OpGraph.model_validate_json(json.dumps(example["graph"])), answer.plan).accepted
 
 
 def test_answers_outlive_the_server_in_a_file(tmp_path: Any, worker: FakeWorker) -> None:

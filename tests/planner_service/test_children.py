@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,9 +73,28 @@ def test_a_cancelled_question_ends_its_child() -> None:
         os.waitpid(-1, os.WNOHANG)
 
 
+def test_a_child_that_is_killed_is_a_problem_of_its_question_alone() -> None:
+    async def killed() -> None:
+        question = Question(
+            graph=QUESTION.graph,
+            request=QUESTION.request.model_copy(update={"time_limit_seconds": 30.0}),
+        )
+        task = asyncio.create_task(ChildWorker(Settings()).solve(question, lambda _: None))
+        for _ in range(200):
+            if children := _children():
+                break
+            await asyncio.sleep(0.02)
+        os.kill(children[0], signal.SIGKILL)
+        await task
+
+    with pytest.raises(ProblemError, match=r"ended early \(signal 9\)") as failure:
+        asyncio.run(killed())
+    assert (failure.value.status, failure.value.kind) == (500, "child-ended")
+
+
 def test_a_hostile_model_is_a_problem_and_not_a_crash() -> None:
     with pytest.raises(ProblemError) as failure:
-        asyncio.run(ChildWorker(Settings()).trace(b"no zip", {"mode": "train"}))
+        asyncio.run(ChildWorker(Settings()).trace(b"no zip", "net.pt2", {"mode": "train"}))
     assert failure.value.status == 422
     assert failure.value.kind == "bad-model"
 
@@ -122,6 +142,11 @@ def test_a_child_dies_with_its_parent() -> None:
             return
         time.sleep(0.1)
     pytest.fail("the child outlived its parent")
+
+
+def _children() -> list[int]:
+    text = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+    return [int(process) for process in text.split()]
 
 
 def _lives(process: int) -> bool:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterable, Sequence
 
 from memplan.ir.graph import (
     Alternative,
@@ -13,6 +12,7 @@ from memplan.ir.graph import (
     InPlacePair,
     Layer,
     Loss,
+    Mode,
     Operand,
     Operation,
     OpGraph,
@@ -20,6 +20,7 @@ from memplan.ir.graph import (
     Phase,
     Role,
     Tensor,
+    UpdatedAxis,
 )
 from memplan.ir.units import Affine
 
@@ -46,7 +47,7 @@ def alternative(
     macs: Amount = 0,
     moved: Amount = 0,
     cuts: Iterable[Cut] = (),
-    axes: Sequence[Literal["input", "output", "whole"]] | None = None,
+    axes: Sequence[UpdatedAxis] | None = None,
 ) -> Alternative:
     """Return one way to execute an operation."""
     return Alternative(
@@ -68,7 +69,7 @@ class GraphBuilder:
     def __init__(
         self,
         name: str,
-        mode: Literal["train", "infer"] = "train",
+        mode: Mode = "train",
         traced_batch: int = 2,
         symbolic: bool = True,
         coupled_by: str = "",
@@ -133,6 +134,31 @@ class GraphBuilder:
                 recomputable=recomputable,
             )
         )
+
+    def forward(
+        self,
+        name: str,
+        result: str,
+        size: Amount,
+        way: Alternative,
+        layer: str | None = None,
+        recomputable: bool = True,
+    ) -> None:
+        """Add an activation and the forward operation that writes it."""
+        self.tensor(result, "activation", size)
+        self.operation(name, "forward", way, [result], layer=layer, recomputable=recomputable)
+
+    def backward(
+        self,
+        name: str,
+        result: str,
+        size: Amount,
+        ways: Alternative | Sequence[Alternative],
+        layer: str | None = None,
+    ) -> None:
+        """Add a gradient and the backward operation that writes it."""
+        self.tensor(result, "gradient", size)
+        self.operation(name, "backward", ways, [result], layer=layer)
 
     def layer(
         self,
@@ -216,6 +242,38 @@ class GraphBuilder:
             mutates=(parameter, *states),
             layer=layer,
             parameter=parameter,
+        )
+
+    def sgd(
+        self,
+        parameter: str,
+        gradient: str,
+        size: int,
+        layer: str,
+        cuts: Iterable[Cut] = (),
+        states: Sequence[str] = (),
+        apply_workspace: Amount = 0,
+        also: Callable[[str], Sequence[Alternative]] = lambda target: (),
+    ) -> None:
+        """Add the updates of a parameter whose gradient is a tensor of the same size.
+
+        Args:
+            also: gives further alternatives, for the tensor that they change.
+        """
+        cuts, moved, total = tuple(cuts), 3 * size, f"acc.{parameter}"
+        step = alternative(
+            [parameter, gradient, *states], target="memplan.sgd", moved=moved, cuts=cuts
+        )
+        sum_ = alternative([total, gradient], target="memplan.accumulate", moved=moved, cuts=cuts)
+        self.updates(
+            parameter,
+            [step, *also(parameter)],
+            [sum_, *also(total)],
+            accumulator_size=size,
+            layer=layer,
+            cuts=cuts,
+            states=states,
+            apply_workspace=apply_workspace,
         )
 
     def build(self, outputs: Iterable[str]) -> OpGraph:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memplan.ir.graph import OpGraph
+from memplan.ir.graph import Alternative, OpGraph
 from tests.support.graph_builder import Cut, GraphBuilder, alternative
 
 __all__ = ["HAND_GRAPHS", "chain", "diamond", "inference", "statistics", "two_layers"]
@@ -29,85 +29,59 @@ def chain(length: int = 4, per_sample: int = 64, state: bool = False) -> OpGraph
     build.layer("head", weight="w", parameters=32, macs=(0, 100))
     last = "x"
     for i in range(length):
-        build.tensor(f"h{i}", "activation", (0, per_sample))
-        build.operation(
-            f"f{i}",
-            "forward",
-            alternative([last], macs=(0, 10), moved=(0, 2 * per_sample), in_place=[(0, 0)]),
-            writes=[f"h{i}"],
-            recomputable=True,
-        )
+        way = alternative([last], macs=(0, 10), moved=(0, 2 * per_sample), in_place=[(0, 0)])
+        build.forward(f"f{i}", f"h{i}", (0, per_sample), way)
         last = f"h{i}"
-    build.tensor("logits", "activation", (0, 16))
-    build.operation(
+    build.forward(
         "head",
-        "forward",
+        "logits",
+        (0, 16),
         alternative([last, "w"], target="aten.mm.default", macs=(0, 100), moved=(0, 100)),
-        writes=["logits"],
         layer="head",
-        recomputable=True,
     )
-    build.tensor("loss", "activation", 4)
-    build.operation("loss", "forward", alternative(["logits", "y"], moved=(0, 20)), writes=["loss"])
-    build.tensor("g.logits", "gradient", (0, 16))
-    build.operation(
-        "loss.back",
-        "backward",
-        alternative(["logits", "y"], moved=(0, 32), in_place=[(0, 0)]),
-        writes=["g.logits"],
-    )
-    build.tensor(f"g.h{length - 1}", "gradient", (0, per_sample))
-    build.operation(
+    _loss_of_logits(build, "g.logits")
+    build.backward(
         "head.input_gradient",
-        "backward",
+        f"g.h{length - 1}",
+        (0, per_sample),
         alternative(["g.logits", "w"], macs=(0, 100), moved=(0, 100)),
-        writes=[f"g.h{length - 1}"],
     )
-    build.tensor("g.w", "gradient", 32)
-    build.operation(
+    build.backward(
         "head.weight_gradient",
-        "backward",
+        "g.w",
+        32,
         alternative(["g.logits", last], macs=(0, 100), moved=(0, 100), workspace=16),
-        writes=["g.w"],
         layer="head",
     )
     states = ["velocity"] if state else []
-    build.updates(
-        "w",
-        alternative(["w", "g.w", *states], target="memplan.sgd", moved=96),
-        alternative(["acc.w", "g.w"], target="memplan.accumulate", moved=96),
-        accumulator_size=32,
-        layer="head",
-        states=states,
-        apply_workspace=48,
-    )
+    build.sgd("w", "g.w", 32, "head", states=states, apply_workspace=48)
     for i in reversed(range(1, length)):
-        build.tensor(f"g.h{i - 1}", "gradient", (0, per_sample))
-        build.operation(
+        build.backward(
             f"f{i}.back",
-            "backward",
+            f"g.h{i - 1}",
+            (0, per_sample),
             alternative([f"g.h{i}", f"h{i}"], macs=(0, 10), moved=(0, 100), in_place=[(0, 0)]),
-            writes=[f"g.h{i - 1}"],
         )
     # An input layer's bias: keeps the whole backward chain needed.
     build.tensor("b", "parameter", 8)
     build.layer("stem", weight=None, bias="b", parameters=8, bias_parameters=8, macs=(0, 10))
-    build.tensor("g.b", "gradient", 8)
-    build.operation(
+    build.backward(
         "stem.bias_gradient",
-        "backward",
+        "g.b",
+        8,
         alternative(["g.h0"], moved=(0, per_sample)),
-        writes=["g.b"],
         layer="stem",
     )
-    build.updates(
-        "b",
-        alternative(["b", "g.b"], target="memplan.sgd", moved=24),
-        alternative(["acc.b", "g.b"], target="memplan.accumulate", moved=24),
-        accumulator_size=8,
-        layer="stem",
-    )
+    build.sgd("b", "g.b", 8, "stem")
     return build.build(["loss"])
+
+
+def _loss_of_logits(build: GraphBuilder, gradient: str) -> None:
+    """Add the loss of 16 bytes of logits per sample, and its gradient over their bytes."""
+    way = alternative(["logits", "y"], moved=(0, 20))
+    build.forward("loss", "loss", 4, way, recomputable=False)
+    way = alternative(["logits", "y"], moved=(0, 32), in_place=[(0, 0)])
+    build.backward("loss.back", gradient, (0, 16), way)
 
 
 def two_layers() -> OpGraph:
@@ -132,31 +106,29 @@ def two_layers() -> OpGraph:
             macs=(0, 100 * i),
             axes=BOTH,
         )
-    build.tensor("h1", "activation", (0, 80))
-    build.operation(
-        "linear1",
-        "forward",
-        alternative(["x", "w1", "b1"], macs=(0, 100), moved=(0, 120)),
-        writes=["h1"],
-        layer="l1",
-        recomputable=True,
+    _forward_of_two_layers(build)
+    _loss_of_logits(build, "g2")
+    _backward_of_the_second(build)
+    build.backward(
+        "relu1.back",
+        "g1",
+        (0, 80),
+        [
+            alternative(["gr1", "r1"], moved=(0, 240), in_place=[(0, 0)]),
+            alternative(["gr1", "bits1"], "bits", moved=(0, 180), in_place=[(0, 0)]),
+        ],
     )
-    build.tensor("r1", "activation", (0, 80))
-    build.operation(
-        "relu1",
-        "forward",
-        alternative(["h1"], moved=(0, 160), in_place=[(0, 0)]),
-        writes=["r1"],
-        recomputable=True,
-    )
-    build.tensor("bits1", "activation", (0, 12))
-    build.operation(
-        "bits1",
-        "forward",
-        alternative(["r1"], target="memplan.range_bits", moved=(0, 90)),
-        writes=["bits1"],
-        recomputable=True,
-    )
+    _backward_of_the_first(build)
+    return build.build(["loss"])
+
+
+def _forward_of_two_layers(build: GraphBuilder) -> None:
+    way = alternative(["x", "w1", "b1"], macs=(0, 100), moved=(0, 120))
+    build.forward("linear1", "h1", (0, 80), way, layer="l1")
+    way = alternative(["h1"], moved=(0, 160), in_place=[(0, 0)])
+    build.forward("relu1", "r1", (0, 80), way)
+    way = alternative(["r1"], target="memplan.range_bits", moved=(0, 90))
+    build.forward("bits1", "bits1", (0, 12), way)
     build.tensor("slice1", "activation", (0, 80), "l2", INPUT)
     build.operation(
         "gather1",
@@ -166,32 +138,13 @@ def two_layers() -> OpGraph:
         layer="l2",
         recomputable=True,
     )
-    build.tensor("logits", "activation", (0, 16))
-    build.operation(
-        "linear2",
-        "forward",
-        alternative(["r1", "w2", "b2"], macs=(0, 200), moved=(0, 120)),
-        writes=["logits"],
-        layer="l2",
-        recomputable=True,
-    )
-    build.tensor("loss", "activation", 4)
-    build.operation("loss", "forward", alternative(["logits", "y"], moved=(0, 20)), writes=["loss"])
-    build.tensor("g2", "gradient", (0, 16))
-    build.operation(
-        "loss.back",
-        "backward",
-        alternative(["logits", "y"], moved=(0, 32), in_place=[(0, 0)]),
-        writes=["g2"],
-    )
-    build.tensor("gr1", "gradient", (0, 80))
-    build.operation(
-        "linear2.input_gradient",
-        "backward",
-        alternative(["g2", "w2"], macs=(0, 200), moved=(0, 100)),
-        writes=["gr1"],
-        layer="l2",
-    )
+    way = alternative(["r1", "w2", "b2"], macs=(0, 200), moved=(0, 120))
+    build.forward("linear2", "logits", (0, 16), way, layer="l2")
+
+
+def _backward_of_the_second(build: GraphBuilder) -> None:
+    way = alternative(["g2", "w2"], macs=(0, 200), moved=(0, 100))
+    build.backward("linear2.input_gradient", "gr1", (0, 80), way, layer="l2")
     build.tensor("gw2", "gradient", 64, "l2", BOTH)
     build.operation(
         "linear2.weight_gradient",
@@ -217,39 +170,13 @@ def two_layers() -> OpGraph:
         writes=["gw2"],
         layer="l2",
     )
-    build.updates(
-        "w2",
-        alternative(["w2", "gw2"], target="memplan.sgd", moved=192, cuts=BOTH),
-        alternative(["acc.w2", "gw2"], target="memplan.accumulate", moved=192, cuts=BOTH),
-        accumulator_size=64,
-        layer="l2",
-        cuts=BOTH,
-    )
-    build.tensor("gb2", "gradient", 8)
-    build.operation(
-        "linear2.bias_gradient",
-        "backward",
-        alternative(["g2"], moved=(0, 20)),
-        writes=["gb2"],
-        layer="l2",
-    )
-    build.updates(
-        "b2",
-        alternative(["b2", "gb2"], target="memplan.sgd", moved=24),
-        alternative(["acc.b2", "gb2"], target="memplan.accumulate", moved=24),
-        accumulator_size=8,
-        layer="l2",
-    )
-    build.tensor("g1", "gradient", (0, 80))
-    build.operation(
-        "relu1.back",
-        "backward",
-        [
-            alternative(["gr1", "r1"], moved=(0, 240), in_place=[(0, 0)]),
-            alternative(["gr1", "bits1"], "bits", moved=(0, 180), in_place=[(0, 0)]),
-        ],
-        writes=["g1"],
-    )
+    build.sgd("w2", "gw2", 64, "l2", BOTH)
+    way = alternative(["g2"], moved=(0, 20))
+    build.backward("linear2.bias_gradient", "gb2", 8, way, layer="l2")
+    build.sgd("b2", "gb2", 8, "l2")
+
+
+def _backward_of_the_first(build: GraphBuilder) -> None:
     build.tensor("gw1", "gradient", 80, "l1", BOTH)
     build.operation(
         "linear1.weight_gradient",
@@ -258,52 +185,24 @@ def two_layers() -> OpGraph:
         writes=["gw1"],
         layer="l1",
     )
-    build.updates(
-        "w1",
-        [
-            alternative(["w1", "gw1"], target="memplan.sgd", moved=240, cuts=BOTH),
+
+    def fused(target: str) -> list[Alternative]:
+        return [
             alternative(
-                ["w1", "g1", "x"],
+                [target, "g1", "x"],
                 "fused",
                 target="memplan.fused",
                 macs=(0, 100),
                 moved=(160, 160),
                 workspace=16,
                 cuts=BOTH,
-            ),
-        ],
-        [
-            alternative(["acc.w1", "gw1"], target="memplan.accumulate", moved=240, cuts=BOTH),
-            alternative(
-                ["acc.w1", "g1", "x"],
-                "fused",
-                target="memplan.fused",
-                macs=(0, 100),
-                moved=(160, 160),
-                workspace=16,
-                cuts=BOTH,
-            ),
-        ],
-        accumulator_size=80,
-        layer="l1",
-        cuts=BOTH,
-    )
-    build.tensor("gb1", "gradient", 8)
-    build.operation(
-        "linear1.bias_gradient",
-        "backward",
-        alternative(["g1"], moved=(0, 90)),
-        writes=["gb1"],
-        layer="l1",
-    )
-    build.updates(
-        "b1",
-        alternative(["b1", "gb1"], target="memplan.sgd", moved=24),
-        alternative(["acc.b1", "gb1"], target="memplan.accumulate", moved=24),
-        accumulator_size=8,
-        layer="l1",
-    )
-    return build.build(["loss"])
+            )
+        ]
+
+    build.sgd("w1", "gw1", 80, "l1", BOTH, also=fused)
+    way = alternative(["g1"], moved=(0, 90))
+    build.backward("linear1.bias_gradient", "gb1", 8, way, layer="l1")
+    build.sgd("b1", "gb1", 8, "l1")
 
 
 def statistics() -> OpGraph:
@@ -331,25 +230,12 @@ def statistics() -> OpGraph:
         alternative(["running_mean", "mean"], moved=48),
         mutates=["running_mean"],
     )
-    build.tensor("loss", "activation", 4)
-    build.operation(
-        "loss", "forward", alternative(["h", "y", "table"], moved=(0, 36)), writes=["loss"]
-    )
-    build.tensor("gh", "gradient", (0, 32))
-    build.operation(
-        "loss.back",
-        "backward",
-        alternative(["h", "y"], moved=(0, 36), workspace=(8, 4)),
-        writes=["gh"],
-    )
-    build.tensor("g.gamma", "gradient", 16)
-    build.operation(
-        "bn.weight_gradient",
-        "backward",
-        alternative(["gh", "x", "mean"], moved=(0, 64)),
-        writes=["g.gamma"],
-        layer="bn",
-    )
+    way = alternative(["h", "y", "table"], moved=(0, 36))
+    build.forward("loss", "loss", 4, way, recomputable=False)
+    way = alternative(["h", "y"], moved=(0, 36), workspace=(8, 4))
+    build.backward("loss.back", "gh", (0, 32), way)
+    way = alternative(["gh", "x", "mean"], moved=(0, 64))
+    build.backward("bn.weight_gradient", "g.gamma", 16, way, layer="bn")
     build.updates("gamma", alternative(["gamma", "g.gamma"], moved=48), layer="bn")
     return build.build(["loss"])
 
@@ -371,24 +257,12 @@ def diamond() -> OpGraph:
     build.operation(
         "right", "forward", alternative(["a"], macs=9, moved=144), ["q"], recomputable=True
     )
-    build.tensor("sum", "activation", 96)
-    build.operation(
-        "add",
-        "forward",
-        alternative(["p", "q"], target="aten.add.Tensor", moved=288, in_place=[(0, 0), (1, 0)]),
-        ["sum"],
-        recomputable=True,
-    )
-    build.tensor("loss", "activation", 4)
-    build.operation("loss", "forward", alternative(["sum", "w"], macs=50, moved=124), ["loss"])
-    build.tensor("gw", "gradient", 24)
-    build.operation(
-        "join.weight_gradient",
-        "backward",
-        alternative(["sum", "p"], macs=50, moved=220),
-        ["gw"],
-        layer="join",
-    )
+    way = alternative(["p", "q"], target="aten.add.Tensor", moved=288, in_place=[(0, 0), (1, 0)])
+    build.forward("add", "sum", 96, way)
+    way = alternative(["sum", "w"], macs=50, moved=124)
+    build.forward("loss", "loss", 4, way, recomputable=False)
+    way = alternative(["sum", "p"], macs=50, moved=220)
+    build.backward("join.weight_gradient", "gw", 24, way, layer="join")
     build.updates("w", alternative(["w", "gw"], moved=72), layer="join")
     return build.build(["loss"])
 
@@ -399,31 +273,12 @@ def inference() -> OpGraph:
     build.tensor("x", "input", (0, 64))
     build.tensor("w", "parameter", 40)
     build.layer("conv", weight="w", parameters=10, macs=(0, 300))
-    build.tensor("h", "activation", (0, 128))
-    build.operation(
-        "conv",
-        "forward",
-        alternative(["x", "w"], macs=(0, 300), moved=(0, 200), workspace=(0, 24)),
-        ["h"],
-        layer="conv",
-        recomputable=True,
-    )
-    build.tensor("r", "activation", (0, 128))
-    build.operation(
-        "relu",
-        "forward",
-        alternative(["h"], moved=(0, 256), in_place=[(0, 0)]),
-        ["r"],
-        recomputable=True,
-    )
-    build.tensor("s", "activation", (0, 64))
-    build.operation(
-        "project",
-        "forward",
-        alternative(["r", "x"], macs=(0, 90), moved=(0, 256)),
-        ["s"],
-        recomputable=True,
-    )
+    way = alternative(["x", "w"], macs=(0, 300), moved=(0, 200), workspace=(0, 24))
+    build.forward("conv", "h", (0, 128), way, layer="conv")
+    way = alternative(["h"], moved=(0, 256), in_place=[(0, 0)])
+    build.forward("relu", "r", (0, 128), way)
+    way = alternative(["r", "x"], macs=(0, 90), moved=(0, 256))
+    build.forward("project", "s", (0, 64), way)
     return build.build(["s"])
 
 

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from memplan.ir.graph import LossKind, LossTarget
+
 __all__ = ["COUPLED", "DROPOUT", "MODELS", "TRANSFORMERS", "Case", "build", "randomise"]
 
 
@@ -18,8 +20,8 @@ class Case:
     """A module with example inputs, and the loss that suits it."""
 
     build: Callable[[], tuple[nn.Module, dict[str, Tensor]]]
-    loss: str = "cross_entropy"
-    target: str = "labels"
+    loss: LossKind = "cross_entropy"
+    target: LossTarget = "labels"
     #: Number of classes where labels are drawn.
     classes: int = 10
 
@@ -112,7 +114,8 @@ class Residual(nn.Module):
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
         y += x if self.down is None else self.down(x)
-        return self.relu(y)
+        out: Tensor = self.relu(y)
+        return out
 
 
 def resnet() -> Any:
@@ -137,7 +140,7 @@ class Inverted(nn.Module):
         self.residual = stride == 1 and i == o
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.layers(x)
+        y: Tensor = self.layers(x)
         return x + y if self.residual else y
 
 
@@ -192,7 +195,8 @@ class UNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         a = self.down1(x)
         b = self.down2(F.max_pool2d(a, 2))
-        return self.last(torch.cat([a, self.up(b)], 1))
+        y: Tensor = self.last(torch.cat([a, self.up(b)], 1))
+        return y
 
 
 class Normed(nn.Module):
@@ -212,7 +216,8 @@ class Normed(nn.Module):
         x = self.instance(torch.tanh(self.grouped(x))) * self.scale
         x = x.clone()
         x[:, 0] = x[:, 1] * 2
-        return self.head(x.amax((2, 3)))
+        y: Tensor = self.head(x.amax((2, 3)))
+        return y
 
 
 def autoencoder() -> Any:
@@ -241,7 +246,8 @@ class Encoder(nn.Module):
     def forward(self, input_ids: Tensor) -> Tensor:
         x = self.embedding(input_ids)
         x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1) + self.positions
-        return self.head(self.dropout(self.encoder(x)[:, 0]))
+        y: Tensor = self.head(self.dropout(self.encoder(x)[:, 0]))
+        return y
 
 
 class Causal(nn.Module):
@@ -268,7 +274,8 @@ class Causal(nn.Module):
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.out(y.transpose(1, 2).reshape(n, t, 16))
         x = x + self.mlp(self.norm2(x))
-        return self.head(x)
+        logits: Tensor = self.head(x)
+        return logits
 
 
 class Frozen(nn.Module):
@@ -284,7 +291,8 @@ class Frozen(nn.Module):
         self.head = nn.Linear(8, 10)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(F.relu(self.tail(self.body(x))).mean((2, 3)))
+        y: Tensor = self.head(F.relu(self.tail(self.body(x))).mean((2, 3)))
+        return y
 
 
 class Dropped(nn.Module):
@@ -300,7 +308,8 @@ class Dropped(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.drop2d(F.relu(self.norm(self.conv(x)))).mean((2, 3))
-        return self.head(self.drop(x))
+        y: Tensor = self.head(self.drop(x))
+        return y
 
 
 class Coupled(nn.Module):
@@ -313,7 +322,8 @@ class Coupled(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.a(x)
-        return self.b(torch.tanh(x - x.mean(0, keepdim=True)))
+        y: Tensor = self.b(torch.tanh(x - x.mean(0, keepdim=True)))
+        return y
 
 
 MODELS: dict[str, Case] = {

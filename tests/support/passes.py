@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from memplan.ir.graph import Alternative, Operation, OpGraph
+from memplan.ir.graph import Tensor as GraphTensor
 from memplan.ir.request import LayerUpdate
 from memplan.tracing import LoadedModel, TraceSettings
 from memplan.tracing.capture import capture
@@ -24,10 +24,11 @@ from memplan.tracing.passes import (
     PASSES_BEFORE_LAYERS,
 )
 from memplan.tracing.trace import prepare
-from tests.support.graph_interpreter import Outcome, run_step
+from tests.support.graph_interpreter import Outcome, initial_weights, run_step
 from tests.support.models import randomise
 
 __all__ = [
+    "assert_equals_autograd",
     "graph_without",
     "labels_for",
     "largest_difference",
@@ -116,7 +117,31 @@ def same_step(
     return without, graph
 
 
-def _inputs(graph: OpGraph) -> list[Any]:
+def assert_equals_autograd(
+    graph: OpGraph,
+    module: nn.Module,
+    x: Tensor,
+    labels: Tensor,
+    loss: Tensor,
+    *,
+    mask: Mapping[str, LayerUpdate] | None = None,
+    rtol: float = 1e-4,
+    atol: float = 1e-6,
+) -> Outcome:
+    """Assert that a step moves every parameter by its gradient of ``loss``; return the step."""
+    parameters = dict(module.named_parameters())
+    values = {**parameters, **dict(module.named_buffers())}
+    (input_,) = _inputs(graph)
+    given = {input_.id: x, "labels": labels}
+    step = run_step(graph, values, given, batch=x.shape[0], mask=mask)
+    before = initial_weights(graph, values)
+    torch.autograd.backward(loss)
+    for key, after in step.parameters.items():
+        torch.testing.assert_close(before[key] - after, parameters[key].grad, rtol=rtol, atol=atol)
+    return step
+
+
+def _inputs(graph: OpGraph) -> list[GraphTensor]:
     return [tensor for tensor in graph.tensors if tensor.role == "input"]
 
 

@@ -42,6 +42,7 @@ class FakeWorker:
         self.running = 0
         self.most_running = 0
         self.traced: list[dict[str, Any]] = []
+        self.names: list[str] = []
         self.graph: OpGraph = chain()
 
     async def solve(self, question: Question, report: Callable[[dict[str, Any]], None]) -> str:
@@ -58,8 +59,9 @@ class FakeWorker:
             raise self.failure
         return found(question.graph, question.request).to_json()
 
-    async def trace(self, model: bytes, settings: dict[str, Any]) -> str:
+    async def trace(self, model: bytes, name: str, settings: dict[str, Any]) -> str:
         self.traced.append(settings)
+        self.names.append(name)
         if isinstance(self.failure, ProblemError):
             raise self.failure
         return self.graph.to_json()

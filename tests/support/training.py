@@ -36,7 +36,8 @@ def first_tensor(output: Any) -> Tensor:
     if isinstance(output, Tensor):
         return output
     if hasattr(output, "logits"):
-        return output.logits
+        logits: Tensor = output.logits
+        return logits
     return next(value for value in output if isinstance(value, Tensor))
 
 
@@ -64,7 +65,7 @@ def eager_step(
         loss = F.cross_entropy(output.flatten(0, 1), labels["labels"].flatten())
     else:
         loss = F.cross_entropy(output, labels["labels"])
-    loss.backward()
+    torch.autograd.backward(loss)
     gradients = {
         name: parameter.grad.clone()
         for name, parameter in module.named_parameters()

@@ -27,7 +27,7 @@ def load(case: Case, train: bool = False) -> LoadedModel:
 
 
 def settings(case: Case, **options: Any) -> TraceSettings:
-    return TraceSettings(loss=case.loss, target=case.target, learning_rate=RATE, **options)  # type: ignore[arg-type]
+    return TraceSettings(loss=case.loss, target=case.target, learning_rate=RATE, **options)
 
 
 @cache
@@ -113,7 +113,9 @@ def test_full_update_and_its_other_ways(name: str) -> None:
     assert graph.batch_symbolic
     updated = {t for layer in graph.layers for t in (layer.weight, layer.bias) if t is not None}
     trained = {n for n, g in eager.gradients.items() if g.abs().max() > 1e-7}
-    sources = {n for t in updated for n in graph.tensor[t].source.names}  # type: ignore[union-attr]
+    origins = [graph.tensor[t].source for t in updated]
+    assert None not in origins
+    sources = {name for origin in origins if origin is not None for name in origin.names}
     assert trained <= sources
     assert_same_step(graph, eager, inputs)
     assert_same_step(graph, eager, inputs, prefer=("from_bits", "fused"))

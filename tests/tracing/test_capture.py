@@ -68,7 +68,7 @@ def test_in_place_code_that_aliases_is_functionalized() -> None:
             self.a = nn.Linear(4, 4)
 
         def forward(self, x: Tensor) -> Tensor:
-            y = self.a(x)
+            y: Tensor = self.a(x)
             half = y[:, :2]
             half.relu_()
             return y * 2

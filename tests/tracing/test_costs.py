@@ -97,7 +97,7 @@ class Attention(nn.Module):
         n, t, _ = x.shape
         q, k, v = (p(x).view(n, t, 2, 4).transpose(1, 2) for p in (self.q, self.k, self.v))
         if self.spelled_out:
-            y = (q @ k.transpose(-2, -1)).softmax(-1) @ v
+            y: Tensor = (q @ k.transpose(-2, -1)).softmax(-1) @ v
         else:
             y = F.scaled_dot_product_attention(q, k, v)
         return y.transpose(1, 2).flatten(2)

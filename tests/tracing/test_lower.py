@@ -33,7 +33,7 @@ VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
     "slice": lambda x: x[:, 1:4:2].exp(),
     "select": lambda x: x[:, 2].exp(),
     "select a sample": lambda x: x[0] * x,
-    "split": lambda x: x.split([1, 3], 1)[1].exp() + x.chunk(2, 2)[1].sum(),
+    "split": lambda x: torch.split(x, [1, 3], 1)[1].exp() + x.chunk(2, 2)[1].sum(),
     "unbind": lambda x: x.unbind(1)[3].exp(),
     "expand": lambda x: x.sum(2, keepdim=True).expand(-1, -1, 5) * x[:, :, :5],
     "reshape": lambda x: x.reshape(-1, 6).exp().view(x.shape),

@@ -146,6 +146,8 @@ def test_what_cannot_be_planned_is_refused_in_one_line(function: Any, message: s
 
 
 class Counting(nn.Module):
+    seen: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.a = nn.Linear(6, 4)
@@ -231,6 +233,7 @@ def test_folded_weights_say_where_they_come_from() -> None:
     values = module.state_dict()
     weights = initial_weights(graph, values)
     x = next(iter(inputs.values()))
+    assert isinstance(module, nn.Sequential)
     expected = module[1](module[0](x))
     found = F.conv2d(x, weights["0.weight"], weights["0.bias"], padding=1)
     torch.testing.assert_close(found, expected.detach(), rtol=1e-5, atol=1e-5)
@@ -297,5 +300,6 @@ def test_an_lstm_is_its_steps_and_no_opaque_kernel(mode: str) -> None:
 
 @pytest.mark.parametrize("name", ["mode", "loss", "target", "optimizer", "batch_norm"])
 def test_a_word_that_is_not_allowed_is_refused(name: str) -> None:
+    words: dict[str, Any] = {name: "lion"}
     with pytest.raises(RequestError, match=f"{name} 'lion': use one of"):
-        TraceSettings(**{name: "lion"})  # type: ignore[arg-type]
+        TraceSettings(**words)

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from memplan.ir.errors import DataError, ModelError
-from memplan.ir.graph import OpGraph, WeightSource
+from memplan.ir.graph import OpGraph, OptimizerKind, WeightSource
 from memplan.tracing import TraceSettings, trace
 from memplan.tracing.loaded import LoadedModel
 from memplan.tracing.loaders import load, load_module
@@ -32,9 +32,9 @@ def network() -> Any:
     return layers.eval()
 
 
-def traced(module: nn.Module, optimizer: str = "sgd") -> tuple[LoadedModel, OpGraph]:
+def traced(module: nn.Module, optimizer: OptimizerKind = "sgd") -> tuple[LoadedModel, OpGraph]:
     loaded = load_module(module, torch.randn(2, 2, 4, 4))
-    return loaded, trace(loaded, TraceSettings(optimizer=optimizer))  # type: ignore[arg-type]
+    return loaded, trace(loaded, TraceSettings(optimizer=optimizer))
 
 
 def test_folded_weights_are_those_of_torch() -> None:

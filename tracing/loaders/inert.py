@@ -62,8 +62,8 @@ def _module_classes() -> dict[str, type[nn.Module]]:
     }
 
 
-def _inert_types() -> list[tuple[type, str]]:
-    inert: list[tuple[type, str]] = []
+def _inert_types() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
+    inert: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = []
     for name, real in _module_classes().items():
         inert.append((type(f"Inert{real.__name__}", (InertModule,), {"real": real}), name))
     for name in ("relu", "gelu"):
@@ -76,4 +76,4 @@ def _inert_types() -> list[tuple[type, str]]:
 
 
 #: For ``torch.serialization.safe_globals``: (stand-in, name in the pickle).
-ALLOWED: list[tuple[type, str]] = _inert_types()
+ALLOWED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = _inert_types()

@@ -62,6 +62,11 @@ def load_pickled(
 def _load_trusted(path: str, inputs: Sequence[InputSpec]) -> LoadedModel:
     try:
         made = torch.load(path, map_location="cpu", weights_only=False)
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            f"{path}: needs the Python module {error.name!r}, which is not found; put its folder "
+            "into PYTHONPATH"
+        ) from error
     except Exception as error:  # the file's own code may raise anything
         raise ModelError(f"{path}: cannot be unpickled ({one_line(error)})") from error
     module, example_inputs = _split(made, path)
@@ -89,7 +94,7 @@ def _check_archive(path: str) -> None:
 
 def _read(path: str, device: str) -> tuple[nn.Module, Any]:
     try:
-        with torch.serialization.safe_globals(ALLOWED):  # type: ignore[arg-type]
+        with torch.serialization.safe_globals(ALLOWED):
             made = torch.load(path, map_location=device, weights_only=True, mmap=device == "cpu")
     except Exception as error:  # hostile pickles raise every kind of error
         found = _GLOBAL.search(str(error))
@@ -148,7 +153,9 @@ def _read_weights(path: str) -> Mapping[str, torch.Tensor]:
 
 
 def _no_module(path: str, made: Any) -> str:
-    if isinstance(made, Mapping):
+    if isinstance(made, Mapping) and not any(
+        isinstance(value, torch.nn.Module) for value in made.values()
+    ):
         names = [str(key) for key in made][:3]
         return (
             f"{path}: holds weights only ({len(made)} entries: {', '.join(names)[:80]}, ...), not "

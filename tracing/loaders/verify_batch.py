@@ -6,7 +6,6 @@ dropout off, so that samples cannot influence each other by design.
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,40 +18,13 @@ from memplan.tracing.loaded import InputSpec, LoadedModel
 from memplan.tracing.loaders.failures import one_line
 from memplan.tracing.loaders.fake_run import at_batch, attribute, run_fake
 from memplan.tracing.loaders.inputs import sample_inputs
+from memplan.tracing.training_flags import without_chance
 
-__all__ = ["same_per_sample", "without_chance"]
+__all__ = ["same_per_sample"]
 
 _TOLERANCE = 1e-4
 #: All results of one run together; a comparison of more would take minutes.
 MAX_VERIFIED_BYTES = 8 * 2**30
-
-#: Position of the arguments that make an operation train: what turns them off.
-_TRAIN_ARGUMENTS: dict[str, dict[int, Any]] = {
-    "batch_norm": {5: False},
-    "instance_norm": {},
-    "dropout": {2: False},
-    "dropout_": {2: False},
-    "feature_dropout": {2: False},
-    "alpha_dropout": {2: False},
-    "native_dropout": {2: False},
-    "scaled_dot_product_attention": {4: 0.0},
-}
-
-
-def without_chance(forward: fx.GraphModule, *, frozen_statistics: bool = True) -> fx.GraphModule:
-    """Return a copy with dropout off, and with batch norm in eval mode if ``frozen_statistics``."""
-    quiet = copy.deepcopy(forward)
-    for node in quiet.graph.nodes:
-        name = getattr(node.target, "_opname", "")
-        if name == "batch_norm" and not frozen_statistics:
-            continue
-        for position, value in _TRAIN_ARGUMENTS.get(name, {}).items():
-            if len(node.args) > position:
-                node.update_arg(position, value)
-        if name == "scaled_dot_product_attention" and "dropout_p" in node.kwargs:
-            node.update_kwarg("dropout_p", 0.0)
-    quiet.recompile()
-    return quiet
 
 
 def same_per_sample(loaded: LoadedModel, rebatched: fx.GraphModule) -> str | None:

@@ -23,6 +23,7 @@ from memplan.tracing.passes.in_place import mark_in_place_pairs
 from memplan.tracing.passes.layer_norm_backward import split_layer_norm_backward
 from memplan.tracing.passes.linear_backward import linear_weight_gradient
 from memplan.tracing.passes.mask_bits import offer_mask_bits
+from memplan.tracing.passes.max_pool import max_pool_positions
 from memplan.tracing.passes.names import give_readable_names
 from memplan.tracing.passes.norm_masks import complete_norm_gradients
 from memplan.tracing.passes.phantoms import phantom_operands
@@ -41,6 +42,7 @@ PASSES_BEFORE_LAYERS: tuple[Pass, ...] = (
     complete_norm_gradients,
     linear_weight_gradient,
     embedding_weight_gradient,
+    max_pool_positions,
     activation_needs_output,
     phantom_operands,
     drop_identities,

@@ -6,6 +6,8 @@ tensor of full size out of one number per channel.
 
 from __future__ import annotations
 
+from functools import partial
+
 from memplan.ir.units import Affine
 from memplan.tracing.draft import Draft, View, contiguous_strides, replace_views
 from memplan.tracing.passes.support import BROADCAST_READERS
@@ -62,7 +64,11 @@ def sink_broadcasts(draft: Draft) -> None:
         tensor.shape, tensor.strides = compact, strides
         tensor.size_bytes = draft.extent_bytes(compact, strides, tensor.dtype)
         for reader in readers.get(result, ()):
-            replace_views(reader, lambda v, old=whole, new=spread: new if v == old else v)  # type: ignore[misc]
+            replace_views(reader, partial(_exchanged, whole, spread))
+
+
+def _exchanged(old: View, new: View, view: View) -> View:
+    return new if view == old else view
 
 
 def _is_broadcast(view: View) -> bool:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from memplan.tracing.draft import Draft, DraftOperation, Recipe
+from collections.abc import Sequence
+from typing import Any
+
+from memplan.tracing.draft import Draft, Recipe
+from memplan.tracing.passes.split_backward import split_backward
 from memplan.tracing.passes.support import size_arguments
 
 __all__ = ["split_convolution_backward"]
@@ -14,41 +18,21 @@ def split_convolution_backward(draft: Draft) -> None:
     So the gradient of a frozen weight is not computed, and the input of a convolution need not
     be saved for the gradient of its input.
     """
-    operations: list[DraftOperation] = []
-    for operation in draft.operations:
-        if operation.target != "aten.convolution_backward.default":
-            operations.append(operation)
-            continue
-        gy, x, weight, _, *geometry, mask = operation.arguments
-        recipes = (
-            Recipe(
-                "plain",
-                "memplan.conv_input_gradient",
-                (gy, weight, size_arguments(x.shape), *geometry),
-            ),
-            Recipe(
-                "plain",
-                "memplan.conv_weight_gradient",
-                (gy, x, size_arguments(weight.shape), *geometry),
-            ),
-            Recipe(
-                "plain",
-                "aten.sum.dim_IntList",
-                (gy, (0, *range(2, len(gy.shape)))),
-            ),
-        )
-        suffixes = ("input", "weight", "bias")
-        for wanted, result, recipe, suffix in zip(
-            mask, operation.writes, recipes, suffixes, strict=True
-        ):
-            if wanted and result is not None:
-                operations.append(
-                    DraftOperation(
-                        f"{operation.id}.{suffix}",
-                        operation.phase,
-                        (result,),
-                        [recipe],
-                        origin=operation.origin,
-                    )
-                )
-    draft.operations = operations
+    split_backward(draft, "aten.convolution_backward.default", _recipes)
+
+
+def _recipes(arguments: Sequence[Any]) -> tuple[Recipe, ...]:
+    gy, x, weight, _, *geometry = arguments
+    return (
+        Recipe(
+            "plain",
+            "memplan.conv_input_gradient",
+            (gy, weight, size_arguments(x.shape), *geometry),
+        ),
+        Recipe(
+            "plain",
+            "memplan.conv_weight_gradient",
+            (gy, x, size_arguments(weight.shape), *geometry),
+        ),
+        Recipe("plain", "aten.sum.dim_IntList", (gy, (0, *range(2, len(gy.shape))))),
+    )

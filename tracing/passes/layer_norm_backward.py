@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-from memplan.tracing.draft import Draft, DraftOperation, Recipe
+from collections.abc import Sequence
+from typing import Any
+
+from memplan.tracing.draft import Draft, Recipe
+from memplan.tracing.passes.split_backward import split_backward
 
 __all__ = ["split_layer_norm_backward"]
 
 
 def split_layer_norm_backward(draft: Draft) -> None:
     """Give each wanted result an operation of its own, the input's gradient first."""
-    operations: list[DraftOperation] = []
-    for operation in draft.operations:
-        if operation.target != "aten.native_layer_norm_backward.default":
-            operations.append(operation)
-            continue
-        gy, x, shape, mean, rstd, weight, _, mask = operation.arguments
-        recipes = (
-            ("input", "memplan.layer_norm_input_gradient", (gy, x, mean, rstd, weight, shape)),
-            ("weight", "memplan.layer_norm_weight_gradient", (gy, x, mean, rstd, shape)),
-            ("bias", "memplan.layer_norm_bias_gradient", (gy, shape)),
-        )
-        for wanted, result, (suffix, target, arguments) in zip(
-            mask, operation.writes, recipes, strict=True
-        ):
-            if wanted and result is not None:
-                operations.append(
-                    DraftOperation(
-                        f"{operation.id}.{suffix}",
-                        operation.phase,
-                        (result,),
-                        [Recipe("plain", target, arguments)],
-                        origin=operation.origin,
-                    )
-                )
-    draft.operations = operations
+    split_backward(draft, "aten.native_layer_norm_backward.default", _recipes)
+
+
+def _recipes(arguments: Sequence[Any]) -> tuple[Recipe, ...]:
+    gy, x, shape, mean, rstd, weight, _ = arguments
+    return (
+        Recipe("plain", "memplan.layer_norm_input_gradient", (gy, x, mean, rstd, weight, shape)),
+        Recipe("plain", "memplan.layer_norm_weight_gradient", (gy, x, mean, rstd, shape)),
+        Recipe("plain", "memplan.layer_norm_bias_gradient", (gy, shape)),
+    )

@@ -18,6 +18,8 @@ _SHORT = {
     "aten._softmax_backward_data.default": "softmax_backward",
     "aten.max_pool2d_with_indices.default": "max_pool2d",
     "aten.max_pool2d_with_indices_backward.default": "max_pool2d_backward",
+    "memplan.max_pool_input_gradient": "max_pool_backward",
+    "memplan.max_pool_positions": "positions",
     "memplan.range_bits": "bits",
     "memplan.gather_channels": "saved_slice",
     "memplan.conv_input_gradient": "input_gradient",

@@ -41,6 +41,6 @@ def phantom_operands(draft: Draft) -> None:
             if isinstance(view, View):
                 arguments[position] = PhantomArgument(
                     phantom=view.shape,
-                    dtype=draft.tensors[view.tensor].dtype,  # type: ignore[arg-type]
+                    dtype=draft.tensors[view.tensor].dtype,
                 )
                 operation.plain.arguments = tuple(arguments)

@@ -6,6 +6,8 @@ weight, which needs no product of full size.
 
 from __future__ import annotations
 
+from functools import partial
+
 from memplan.ir.units import Affine
 from memplan.tracing.capture_operators import NAMESPACE
 from memplan.tracing.draft import Draft, View, elements
@@ -55,7 +57,7 @@ def _four_dimensions(draft: Draft, view: View) -> View:
         inner = shape[-1].fixed
         if strides[-2] != strides[-1] * inner or shape[-2].per_sample:
             raise ValueError(f"{view.tensor}: trailing dimensions do not merge")
-        merged = draft.affine(lambda m, s=shape: elements(s[-2:], m))  # type: ignore[misc]
+        merged = draft.affine(partial(elements, shape[-2:]))
         shape = (*shape[:-2], merged)
         strides = (*strides[:-2], strides[-1])
     return View(view.tensor, shape, strides, view.offset)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from memplan.ir.dtypes import Dtype
 from memplan.ir.graph import DtypeArgument, SizeArgument
 from memplan.ir.units import Affine
 from memplan.tracing.draft import Draft, DraftOperation, DraftTensor, Recipe, View
@@ -55,6 +56,7 @@ BROADCAST_READERS = ELEMENTWISE | {
     "memplan.layer_norm_input_gradient",
     "memplan.layer_norm_weight_gradient",
     "memplan.layer_norm_bias_gradient",
+    "memplan.max_pool_input_gradient",
 }
 
 
@@ -68,7 +70,7 @@ def size_arguments(shape: Iterable[Affine]) -> tuple[int | SizeArgument, ...]:
 
 
 def constant_fill(
-    draft: Draft, name: str, value: Any, dtype: str, shape: tuple[Affine, ...] = ()
+    draft: Draft, name: str, value: Any, dtype: Dtype, shape: tuple[Affine, ...] = ()
 ) -> tuple[DraftTensor, DraftOperation]:
     """Return a tensor full of one value, and the constant operation that makes it."""
     tensor = draft.new_tensor(name, "constant", dtype, shape)
@@ -76,7 +78,7 @@ def constant_fill(
         "plain",
         "aten.full.default",
         (size_arguments(shape), value),
-        {"dtype": DtypeArgument(dtype=dtype)},  # type: ignore[arg-type]
+        {"dtype": DtypeArgument(dtype=dtype)},
     )
     return tensor, DraftOperation(tensor.id, "constant", (tensor.id,), [fill])
 

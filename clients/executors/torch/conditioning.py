@@ -17,7 +17,7 @@ from memplan.clients.executors.torch.compare import Comparison, compare
 from memplan.clients.executors.torch.reference import Precision, Reference
 from memplan.clients.executors.torch.result import StepResult
 
-__all__ = ["Conditioning", "examine"]
+__all__ = ["Conditioning", "as_result", "examine"]
 
 #: Runs with imitated rounding.
 ROUNDINGS = 6
@@ -54,7 +54,7 @@ def examine(
     determined, spread, parameter = True, 0.0, ""
     match: Comparison | None = None
     for other in _references(reference, exact, again):
-        found = compare(_as_result(other), exact)
+        found = compare(as_result(other), exact)
         worst = found.worst
         # Silent parameters are noise in every precision, and decide nothing.
         determined = determined and all(p.ok or p.silent for p in found.parameters)
@@ -77,7 +77,8 @@ def _references(
         yield again(Precision(rounding_seed=seed))
 
 
-def _as_result(reference: Reference) -> StepResult:
+def as_result(reference: Reference) -> StepResult:
+    """Return a reference in the form of what it is compared with."""
     return StepResult(
         loss=reference.loss,
         updated=reference.updated,

@@ -35,7 +35,9 @@ def model_step(
     folded bias is that of beta.
 
     Args:
-        module: with the weights that ``weights`` came from.
+        module: with the weights that ``weights`` came from.  Its layers are put into the mode
+            that the graph states; of an exported program, whose operations hold the mode, the
+            caller must have done so.
         graph: a graph of mode train that was traced from it.
         mask: what is updated of each layer.
         weights: by tensor id, as the plan trains them.
@@ -61,7 +63,10 @@ def model_step(
     chosen = sorted(updated_parameters(graph, updates))
     leaves = {name: values[name].clone().requires_grad_() for name in chosen}
     trained = copy.deepcopy(module).requires_grad_(True)
-    trained.train(graph.batch_norm == "train")
+    # Not train(): a dropout that the graph does not have must stay off.
+    for part in trained.eval().modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            part.train(graph.batch_norm == "train")
 
     def loss_and_gradients(step: int) -> tuple[float, dict[str, torch.Tensor]]:
         loss = _loss(graph, trained, inputs)
@@ -78,7 +83,10 @@ def model_step(
 def model_outputs(
     module: nn.Module, graph: OpGraph, inputs: Mapping[str, torch.Tensor]
 ) -> tuple[torch.Tensor, ...]:
-    """Return the module's own outputs in eval mode, logits first where they are named so."""
+    """Return the module's own outputs in eval mode, logits first where they are named so.
+
+    An exported program holds its mode in its operations, and must be in that of evaluation.
+    """
     with torch.no_grad():
         return tuple(_outputs(graph, copy.deepcopy(module).eval(), inputs))
 

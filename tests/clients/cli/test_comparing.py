@@ -13,6 +13,7 @@ from memplan.clients.cli.comparing import Trial, compare_with
 from memplan.clients.cli.samples import random_inputs
 from memplan.clients.executors.torch import (
     Precision,
+    Reference,
     StepResult,
     autograd_step,
     examine,
@@ -60,7 +61,8 @@ class Kinked(nn.Module):
         self.second = nn.Linear(8, 4)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.second(torch.relu(self.first(x)))
+        y: torch.Tensor = self.second(torch.relu(self.first(x)))
+        return y
 
 
 @dataclass(frozen=True)
@@ -203,16 +205,16 @@ def test_a_determined_step_is_not_excused(kinked: Case) -> None:
     weight = kinked.graph.layers[0].weight
     assert weight is not None
 
-    def again(precision: Precision | None) -> object:
+    def again(precision: Precision | None) -> Reference:
         return autograd_step(
             kinked.graph, kinked.plan.mask, 2, kinked.trial.weights, samples, precision=precision
         )
 
-    opinion = examine(spoilt(result, weight, 1.01), reference, again)  # type: ignore[arg-type]
+    opinion = examine(spoilt(result, weight, 1.01), reference, again)
     assert opinion.determined
     assert opinion.match is None
     assert opinion.spread < 1e-4
-    right = examine(result, reference, again)  # type: ignore[arg-type]
+    right = examine(result, reference, again)
     assert right.match is not None
     wrong = spoilt(result, weight, 1.01)
 

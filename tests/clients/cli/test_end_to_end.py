@@ -6,6 +6,7 @@ import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -143,7 +144,7 @@ def test_an_exported_program_on_the_command_line_and_in_the_service(tmp_path: Pa
     graph_file = tmp_path / "graph.json"
     assert main(["trace", str(path), "-o", str(graph_file), "--optimizer", "adam"]) == 0
     settings = {"mode": "train", "optimizer": "adam"}
-    traced = asyncio.run(ChildWorker(Settings()).trace(path.read_bytes(), settings))
+    traced = asyncio.run(ChildWorker(Settings()).trace(path.read_bytes(), "net", settings))
     here, there = OpGraph.from_json(graph_file.read_text()), OpGraph.from_json(traced)
     assert len(here.operations) == len(there.operations)
     assert there.optimizer is not None
@@ -201,16 +202,54 @@ def test_random_samples_are_seeded_and_in_range(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "named"),
     [
-        ({"x": np.zeros((4, 3, 12, 12), "float32")}, "label"),
+        ({"x": np.zeros((4, 3, 12, 12), "float32")}, "no array y"),
+        (
+            {"x": np.zeros((4, 3, 12, 12), "float32"), "y": np.array([0, 1, 2, 4])},
+            r"y\[3\] is 4, but the model has 4 classes",
+        ),
+        ({"x": np.zeros((4, 3, 12, 12), "float32"), "y": np.zeros(4)}, "float64"),
+        ({"x": np.zeros((4, 3, 12, 12), "uint8"), "y": np.zeros(4, int)}, "uint8"),
+        ({"x": np.zeros((4, 12, 12, 3), "float32"), "y": np.zeros(4, int)}, "shape"),
+        ({"x": np.zeros((5, 3, 12, 12), "float32"), "y": np.zeros(4, int)}, "y has 4 samples"),
         ({"x": np.zeros((1, 3, 12, 12), "float32"), "y": np.zeros(4, int)}, "1 samples"),
         ({"x": np.zeros((4, 3, 12, 11), "float32"), "y": np.zeros(4, int)}, "shape"),
-        ({"z": np.zeros((4, 3, 12, 12), "float32"), "y": np.zeros(4, int)}, "x"),
+        ({"z": np.zeros(4), "w": np.zeros(4), "y": np.zeros(4, int)}, "no array for input 'input'"),
     ],
 )
 def test_samples_that_do_not_fit(
-    arrays: dict[str, np.ndarray], named: str, folder: Path, tmp_path: Path
+    arrays: dict[str, Any], named: str, folder: Path, tmp_path: Path
 ) -> None:
     graph = OpGraph.from_json((folder / "graph.json").read_text())
     np.savez(tmp_path / "samples.npz", **arrays)
     with pytest.raises(DataError, match=named):
         inputs_of_file(graph, 4, tmp_path / "samples.npz")
+
+
+def test_ignored_labels_need_the_whole_batch_at_once(folder: Path, tmp_path: Path) -> None:
+    graph = OpGraph.from_json((folder / "graph.json").read_text())
+    file = tmp_path / "samples.npz"
+    np.savez(file, x=np.zeros((4, 3, 12, 12), "float32"), y=np.array([0, 1, -100, 3]))
+    assert inputs_of_file(graph, 4, file, micro_batch=4)["labels"].tolist() == [0, 1, -100, 3]
+    with pytest.raises(DataError, match="to be ignored, in sample 2"):
+        inputs_of_file(graph, 4, file, micro_batch=2)
+
+
+def test_a_loss_that_is_not_finite_is_no_difference(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = {
+        name: 100 * value for name, value in load_file(folder / "weights.safetensors").items()
+    }
+    large = tmp_path / "large.safetensors"
+    save_file(weights, large)
+    x = np.ones((4, 3, 12, 12), "float32")
+    x[2] = 3e38
+    np.savez(tmp_path / "samples.npz", x=x, y=np.zeros(4, int))
+    files = [str(folder / "graph.json"), str(folder / "plan.json"), "--weights", str(large)]
+    data = str(tmp_path / "samples.npz")
+    assert main(["run", *files, "--data", data, "--against", "autograd"]) == 3
+    error = capsys.readouterr().err
+    assert "; the largest input is 3.0e+38, in sample 2" in error
+    assert "Traceback" not in error

@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from memplan.clients.cli.files import must_be_writable, new_file, write_text
+from memplan.clients.cli.files import (
+    must_be_writable,
+    new_file,
+    read_contributions,
+    read_mask,
+    write_text,
+)
 from memplan.ir.errors import RequestError
 
 
@@ -58,3 +64,26 @@ def test_the_system_refuses(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="nothing was written"):
         write_text(path, "x")
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_missing_file_is_called_missing(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"^--update .*no such file, and none of auto, full"):
+        read_mask(tmp_path / "most")
+    with pytest.raises(RequestError, match=r"^--contributions .*No such file"):
+        read_contributions(tmp_path / "gains.json")
+
+
+@pytest.mark.parametrize(
+    ("mask", "complaint"),
+    [
+        ('[{"layer": "a", "weight": "most"}]', r": 0\.weight: must be 'none', 'whole', 'input'"),
+        ('{"layer": "a"}', r"mask\.json: must be a valid array;"),
+        ('[{"layer": "a"}]', "nothing is updated"),
+        ('[{"layer": "a", "extra": 1}]', r": 0\.extra: "),
+    ],
+)
+def test_a_mask_is_explained(mask: str, complaint: str, tmp_path: Path) -> None:
+    path = tmp_path / "mask.json"
+    path.write_text(mask)
+    with pytest.raises(RequestError, match=complaint):
+        read_mask(path)

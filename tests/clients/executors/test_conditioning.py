@@ -9,30 +9,16 @@ import torch
 
 from memplan.clients.executors.torch import (
     Precision,
-    Reference,
-    StepResult,
     autograd_step,
     compare,
     sound_originals,
 )
+from memplan.clients.executors.torch.conditioning import as_result
 from memplan.tracing.weights import build_weights
 from tests.clients.executors.training import full_mask, random_inputs, traced
 from tests.support.models import DROPOUT, MODELS
 
 NAMES = [*MODELS, *DROPOUT, "coupled"]
-
-
-def result_of(reference: Reference) -> StepResult:
-    return StepResult(
-        loss=reference.loss,
-        updated=reference.updated,
-        states=reference.states,
-        outputs={},
-        arena_bytes=0,
-        seconds=0.0,
-        steps=1,
-        gradients=reference.gradients,
-    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -43,8 +29,8 @@ def test_float64_agrees_with_float32(name: str) -> None:
     plain = autograd_step(case.graph, mask, 2, case.weights, inputs)
     exact = autograd_step(case.graph, mask, 2, case.weights, inputs, precision=Precision())
     rough = autograd_step(case.graph, mask, 2, case.weights, inputs, precision=Precision(0))
-    assert compare(result_of(plain), exact).ok
-    assert compare(result_of(rough), exact).ok
+    assert compare(as_result(plain), exact).ok
+    assert compare(as_result(rough), exact).ok
     for other in (exact, rough):
         for parameter, value in plain.updated.items():
             assert other.updated[parameter].dtype == value.dtype
@@ -54,7 +40,7 @@ def test_float64_agrees_with_float32(name: str) -> None:
     again = autograd_step(case.graph, mask, 2, case.weights, inputs, precision=Precision(0))
     assert torch.equal(again.gradients[some], rough.gradients[some])
     spoilt = {**plain.gradients, some: 1.01 * plain.gradients[some]}
-    assert not compare(replace(result_of(plain), gradients=spoilt), exact).ok
+    assert not compare(replace(as_result(plain), gradients=spoilt), exact).ok
 
 
 @pytest.mark.parametrize(("optimizer", "batch_norm"), [("adam", "frozen"), ("momentum", "train")])
@@ -64,7 +50,7 @@ def test_several_steps_with_every_optimizer(optimizer: str, batch_norm: str) -> 
     mask = full_mask(case.graph)
     plain = autograd_step(case.graph, mask, 4, case.weights, inputs, steps=2)
     exact = autograd_step(case.graph, mask, 4, case.weights, inputs, steps=2, precision=Precision())
-    comparison = compare(result_of(plain), exact)
+    comparison = compare(as_result(plain), exact)
     # A bias before batch norm over batch statistics has a gradient of zero, and noise in float32.
     assert {p.parameter for p in comparison.parameters if not p.ok} <= {"8.bias"}
     assert {name: value.dtype for name, value in exact.states.items()} == {

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from memplan.clients.executors.torch import compare, model_step
+from memplan.ir.graph import OptimizerKind
 from memplan.tracing.settings import TraceSettings
 from tests.clients.executors.training import (
     against_autograd,
@@ -91,13 +92,13 @@ class RandomNetwork(nn.Module):
     slices=st.booleans(),
 )
 def test_random_networks_equal_autograd(
-    seed: int, blocks: int, batch_and_micro: tuple[int, int], optimizer: str, slices: bool
+    seed: int, blocks: int, batch_and_micro: tuple[int, int], optimizer: OptimizerKind, slices: bool
 ) -> None:
     torch.manual_seed(seed)
     network = RandomNetwork(seed, blocks)
     module = randomise(network, seed).eval()
     shape = (2, network.inputs, network.size, network.size)
-    chosen = TraceSettings(optimizer=optimizer)  # type: ignore[arg-type]
+    chosen = TraceSettings(optimizer=optimizer)
     case = traced_module(module, {"x": torch.randn(shape)}, chosen)
     graph, (batch, micro_batch) = case.graph, batch_and_micro
     inputs = random_inputs(graph, batch, classes=4, seed=seed)

@@ -8,9 +8,16 @@ from starlette.testclient import TestClient
 
 from memplan.clients.http import PlannerClient, ServiceError
 from memplan.ir.check import check
-from memplan.ir.errors import RequestError
+from memplan.ir.errors import (
+    GraphError,
+    MemplanError,
+    MissingExtraError,
+    ModelError,
+    RequestError,
+)
 from memplan.planner_service.app import create_app
 from memplan.planner_service.problems import ProblemError
+from tests.support.answers import found
 from tests.support.service import FakeWorker, question
 
 
@@ -74,3 +81,85 @@ def test_something_else_there() -> None:
     )
     with http, pytest.raises(ServiceError, match="502"):
         PlannerClient("http://127.0.0.1:1", http).health()
+
+
+def scripted(*responses: httpx2.Response) -> tuple[PlannerClient, list[httpx2.Request]]:
+    """Return a client of a server that gives these responses in turn."""
+    asked: list[httpx2.Request] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request)
+        return responses[len(asked) - 1]
+
+    http = httpx2.Client(transport=httpx2.MockTransport(answer))
+    return PlannerClient("http://127.0.0.1:1/below", http), asked
+
+
+ACCEPTED = httpx2.Response(202, headers={"Location": "/elsewhere/v1/plans/abc"})
+ANSWER = httpx2.Response(200, text=found(question().graph, question().request).to_json())
+BUSY = {"Retry-After": "0"}
+
+
+def test_a_busy_server_is_asked_again() -> None:
+    client, asked = scripted(
+        httpx2.Response(429, headers=BUSY), httpx2.Response(503, headers=BUSY), ANSWER
+    )
+    assert client.plan(question().graph, question().request).plan is not None
+    assert [request.method for request in asked] == ["POST"] * 3
+
+
+def test_a_busy_server_is_not_waited_for_beyond_the_deadline() -> None:
+    client, asked = scripted(httpx2.Response(429, headers={"Retry-After": "9"}))
+    with pytest.raises(ServiceError, match="429") as failure:
+        client.plan(question().graph, question().request, wait=5)
+    assert failure.value.retry_after == 9
+    assert len(asked) == 1
+
+
+def test_a_restarted_server_is_asked_anew() -> None:
+    client, asked = scripted(ACCEPTED, httpx2.Response(404), ANSWER)
+    assert client.plan(question().graph, question().request).plan is not None
+    assert [(request.method, request.url.path) for request in asked] == [
+        ("POST", "/below/v1/plans"),
+        ("GET", "/below/v1/plans/abc"),
+        ("POST", "/below/v1/plans"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "error"),
+    [
+        (422, "invalid-question", RequestError),
+        (422, "invalid-graph", GraphError),
+        (422, "bad-model", ModelError),
+        (501, "not-installed", MissingExtraError),
+        (413, "body-too-large", ServiceError),
+        (500, "out-of-time", ServiceError),
+    ],
+)
+def test_kinds_of_problems(status: int, kind: str, error: type[MemplanError]) -> None:
+    problem = {"type": f"urn:memplan:problem:{kind}", "detail": "this is why"}
+    client, _ = scripted(httpx2.Response(status, json=problem))
+    with pytest.raises(error, match="this is why"):
+        client.plan(question().graph, question().request)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [httpx2.Response(200, text="<html>"), httpx2.Response(200, json=[]), httpx2.Response(301)],
+)
+def test_a_stranger_is_named(response: httpx2.Response) -> None:
+    client, _ = scripted(response)
+    with pytest.raises(ServiceError, match="no planner service"):
+        client.health()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:8080", "", "ftp://host"])
+def test_addresses_without_a_scheme(address: str) -> None:
+    with pytest.raises(RequestError, match="write http://HOST:PORT"):
+        PlannerClient(address)
+
+
+def test_addresses_that_cannot_be() -> None:
+    with PlannerClient("http://[bad") as client, pytest.raises(ServiceError, match="bad"):
+        client.health()

@@ -5,18 +5,12 @@ import io
 import pytest
 from rich.console import Console
 
-from memplan.clients.report.terminal import (
-    format_count,
-    format_seconds,
-    graph_report,
-    plan_report,
-    printable,
-)
+from memplan.clients.report.terminal import plan_report
 from memplan.ir.answer import Answer
 from memplan.ir.graph import OpGraph
 from memplan.ir.request import PlanRequest
 from tests.support.answers import found, not_found
-from tests.support.hand_graphs import chain, inference, two_layers
+from tests.support.hand_graphs import chain, inference
 
 REQUEST = PlanRequest(budget_bytes=300_000, batch=2)
 
@@ -82,33 +76,6 @@ def test_remedies_say_whether_they_are_plans_or_bounds() -> None:
     ]
 
 
-def test_names_cannot_steer_the_terminal() -> None:
-    assert printable("a\x1b[31mb\nc") == "a?[31mb?c"
-    assert len(printable("x" * 1000)) == 60
-
-
 def test_markup_in_names_is_text() -> None:
     graph = chain().model_copy(update={"name": "[red]x[/red]"})
     assert "[red]x[/red]" in render(graph, found(graph, REQUEST))
-
-
-def test_graph_report_lists_layers() -> None:
-    graph = two_layers()
-    console = Console(file=io.StringIO(), width=80)
-    console.print(graph_report(graph))
-    text = console.file.getvalue()  # type: ignore[attr-defined]
-    for layer in graph.layers:
-        assert layer.id in text
-        assert f"{layer.parameter_count:,}" in text
-
-
-@pytest.mark.parametrize(
-    ("time_ns", "text"),
-    [(999, "999 ns"), (1_500, "1.5 µs"), (2_000_000, "2 ms"), (3_210_000_000, "3.21 s")],
-)
-def test_durations(time_ns: int, text: str) -> None:
-    assert format_seconds(time_ns) == text
-
-
-def test_counts() -> None:
-    assert [format_count(n) for n in (12, 1_500, 12_500_000)] == ["12", "1.5 k", "12.5 M"]

@@ -10,10 +10,13 @@ import torch
 
 from memplan.ir.graph import RunningArgument
 from memplan.ir.request import LayerUpdate
+from tests.support.graph_interpreter.pooling import max_pool_input_gradient, max_pool_positions
 
 __all__ = ["OPERATIONS", "Moment", "call_aten", "dropout_mask"]
 
 aten = torch.ops.aten
+
+_Results = tuple[torch.Tensor, ...]
 
 
 @dataclass(frozen=True)
@@ -34,17 +37,19 @@ def call_aten(target: str, *arguments: Any, **keywords: Any) -> Any:
 
 
 def _conv_input_gradient(
-    at: Moment, gy: Any, w: Any, shape: Any, *geometry: Any
+    at: Moment, gy: torch.Tensor, w: torch.Tensor, shape: list[int], *geometry: Any
 ) -> torch.Tensor:
     x = gy.new_full((), float("nan")).expand(shape)
-    return aten.convolution_backward(gy, x, w, None, *geometry, [True, False, False])[0]
+    mask = [True, False, False]
+    gradients: _Results = aten.convolution_backward(gy, x, w, None, *geometry, mask)
+    return gradients[0]
 
 
 def _conv_weight_gradient(
-    at: Moment, gy: Any, x: Any, shape: Any, *geometry: Any
+    at: Moment, gy: torch.Tensor, x: torch.Tensor, shape: list[int], *geometry: Any
 ) -> torch.Tensor:
-    *geometry, groups = geometry
-    shape = list(shape)
+    *window, groups = geometry
+    shape, update = list(shape), at.update
     if update is not None and update.weight in ("input", "output"):
         channels = torch.tensor(update.channels)
         if groups > 1:  # depthwise: a channel is one group
@@ -57,10 +62,13 @@ def _conv_weight_gradient(
             assert x.shape[1] == len(channels)
             shape[1] = len(channels)
     w = gy.new_full((), float("nan")).expand(shape)
-    return aten.convolution_backward(gy, x, w, None, *geometry, groups, [False, True, False])[1]
+    mask = [False, True, False]
+    gradients: _Results = aten.convolution_backward(gy, x, w, None, *window, groups, mask)
+    return gradients[1]
 
 
-def _linear_weight_gradient(at: Moment, gy: Any, x: Any) -> torch.Tensor:
+def _linear_weight_gradient(at: Moment, gy: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    update = at.update
     if update is not None and update.weight == "output":
         gy = gy.index_select(1, torch.tensor(update.channels))
     if update is not None and update.weight == "input":
@@ -69,17 +77,18 @@ def _linear_weight_gradient(at: Moment, gy: Any, x: Any) -> torch.Tensor:
 
 
 def _embedding_weight_gradient(
-    at: Moment, gy: Any, indices: Any, rows: int, padding: int
+    at: Moment, gy: torch.Tensor, indices: torch.Tensor, rows: int, padding: int
 ) -> torch.Tensor:
-    if update is not None and update.weight == "output":
-        gy = gy.index_select(-1, torch.tensor(update.channels))
-    return aten.embedding_dense_backward(gy, indices, rows, padding, False)
+    if at.update is not None and at.update.weight == "output":
+        gy = gy.index_select(-1, torch.tensor(at.update.channels))
+    gradient: torch.Tensor = aten.embedding_dense_backward(gy, indices, rows, padding, False)
+    return gradient
 
 
 def _layer_norm_gradient(index: int) -> Callable[..., torch.Tensor]:
     mask = [position == index for position in range(3)]
 
-    def gradient(at: Moment, gy: Any, *arguments: Any) -> torch.Tensor:
+    def gradient(at: Moment, gy: torch.Tensor, *arguments: Any) -> torch.Tensor:
         weight = None
         if index == 0:
             x, mean, rstd, weight, shape = arguments
@@ -89,14 +98,15 @@ def _layer_norm_gradient(index: int) -> Callable[..., torch.Tensor]:
             (shape,) = arguments
             return gy.reshape(-1, *shape).sum(0)
         unit = x.new_ones(shape) if index == 1 else None
-        return aten.native_layer_norm_backward(
+        gradients: _Results = aten.native_layer_norm_backward(
             gy, x, shape, mean, rstd, weight if index == 0 else unit, unit, mask
-        )[index]
+        )
+        return gradients[index]
 
     return gradient
 
 
-def _range_bits(at: Moment, y: Any, low: Any, high: Any) -> torch.Tensor:
+def _range_bits(at: Moment, y: torch.Tensor, low: float | None, high: float | None) -> torch.Tensor:
     inside = torch.ones_like(y, dtype=torch.bool)
     if low is not None:
         inside &= y > low
@@ -108,15 +118,15 @@ def _range_bits(at: Moment, y: Any, low: Any, high: Any) -> torch.Tensor:
     return (rows * weights).sum(-1).to(torch.uint8).reshape(-1)
 
 
-def _apply_bits(at: Moment, gy: Any, bits: Any) -> torch.Tensor:
+def _apply_bits(at: Moment, gy: torch.Tensor, bits: torch.Tensor) -> torch.Tensor:
     rows = bits.view(gy.shape[0], -1, 1) >> torch.arange(8)
     inside = (rows & 1).bool().view(gy.shape[0], -1)[:, : gy[0].numel()].view(gy.shape)
     return torch.where(inside, gy, 0)
 
 
-def _gather_channels(at: Moment, x: Any, dim: int) -> torch.Tensor:
-    assert update is not None
-    return x.index_select(dim, torch.tensor(update.channels))
+def _gather_channels(at: Moment, x: torch.Tensor, dim: int) -> torch.Tensor:
+    assert at.update is not None
+    return x.index_select(dim, torch.tensor(at.update.channels))
 
 
 def dropout_mask(
@@ -128,7 +138,7 @@ def dropout_mask(
     return kept.to(dtype) / (1 - probability)
 
 
-def _dropout(at: Moment, x: Any, probability: float, salt: int) -> torch.Tensor:
+def _dropout(at: Moment, x: torch.Tensor, probability: float, salt: int) -> torch.Tensor:
     mask = dropout_mask(at.seed, salt, (at.trips, *x.shape), probability, x.dtype)
     return x * mask[at.trip]
 
@@ -161,6 +171,8 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "memplan.layer_norm_bias_gradient": _layer_norm_gradient(2),
     "memplan.range_bits": _range_bits,
     "memplan.apply_bits": _apply_bits,
+    "memplan.max_pool_positions": max_pool_positions,
+    "memplan.max_pool_input_gradient": max_pool_input_gradient,
     "memplan.gather_channels": _gather_channels,
     "memplan.dropout": _dropout,
     "memplan.dropout_backward": _dropout,

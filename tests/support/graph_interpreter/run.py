@@ -12,8 +12,8 @@ from memplan.ir.graph import (
     DtypeArgument,
     FloatArgument,
     Operand,
-    Operation,
     OperandArgument,
+    Operation,
     OpGraph,
     PhantomArgument,
     RunningArgument,
@@ -34,7 +34,7 @@ class Run:
         self.graph = graph
         self.mask = mask
         self.samples = samples
-        self.batch = batch
+        self.trips = batch // samples
         self.seed = seed
         self.trip = 0
         self.full: dict[str, torch.Tensor] = {}
@@ -122,9 +122,9 @@ class Run:
             assert target.dtype == value.dtype, (operation.id, target.dtype, value.dtype)
             target.copy_(value)
 
-    def value(self, argument: Any, operands: list[torch.Tensor], running: Any = None) -> Any:
+    def value(self, argument: Any, operands: list[torch.Tensor]) -> Any:
         if isinstance(argument, tuple):
-            return [self.value(part, operands, running) for part in argument]
+            return [self.value(part, operands) for part in argument]
         if isinstance(argument, OperandArgument):
             return operands[argument.operand]
         if isinstance(argument, SizeArgument):
@@ -144,35 +144,46 @@ class Run:
         if not target.startswith("memplan."):
             return call_aten(target, *arguments, **keywords)
         update = self.mask.get(operation.layer) if operation.layer else None
-        moment = Moment(update, self.trip, self.batch // self.samples, self.seed)
+        moment = Moment(update, self.trip, self.trips, self.seed)
         return OPERATIONS[target](moment, *arguments)
 
     # Updates
 
     def mutate(self, operation: Operation, way: Alternative, arguments: list[Any]) -> None:
+        tensors = [self.graph.tensor[name] for name in operation.mutates]
+        wholes = [
+            self.view(Operand(tensor=tensor.id), slices=tensor.role == "accumulator")
+            for tensor in tensors
+        ]
         if operation.phase == "statistics":
-            _update_statistics(self, operation, arguments)
-            return
-        assert operation.parameter is not None
-        mutated = []
-        for name in operation.mutates:
-            tensor = self.graph.tensor[name]
-            whole = self.view(Operand(tensor=name), slices=tensor.role == "accumulator")
-            cut = self.cut(tensor)
-            if tensor.role != "accumulator" and cut is not None:
-                channels = torch.tensor(cut[1])
-                mutated.append((whole, whole.index_select(cut[0], channels), cut[0], channels))
-            else:
-                mutated.append((whole, whole, None, None))
+            update_statistics(wholes, arguments)
+        else:
+            assert operation.parameter is not None
+            self.update(operation, way, arguments, tensors, wholes)
+        for tensor, whole in zip(tensors, wholes, strict=True):
+            if tensor.id in self.full:
+                self.full[tensor.id] = whole.clone()
+
+    def update(
+        self,
+        operation: Operation,
+        way: Alternative,
+        arguments: list[Any],
+        tensors: list[Tensor],
+        wholes: list[torch.Tensor],
+    ) -> None:
+        # Accumulators have the size of their slice; parameters and states are cut here.
+        cuts = [None if t.role == "accumulator" else self.cut(t) for t in tensors]
+        parts = [
+            whole if cut is None else whole.index_select(cut[0], torch.tensor(cut[1]))
+            for whole, cut in zip(wholes, cuts, strict=True)
+        ]
         target = way.target
         if target == "memplan.fused":
             target, gradient_target, arguments, gradient_arguments = arguments
             gradient = self.compute(operation, gradient_target, gradient_arguments, {})
             arguments = [gradient if isinstance(a, RunningArgument) else a for a in arguments]
-        parts = [part for _, part, _, _ in mutated]
-        _UPDATES[target](self, parts, arguments)
-        for name, (whole, part, dim, channels) in zip(operation.mutates, mutated, strict=True):
-            if dim is not None:
-                whole.index_copy_(dim, channels, part)
-            if name in self.full:
-                self.full[name] = whole.clone()
+        UPDATES[target](parts, arguments, self.trips)
+        for whole, part, cut in zip(wholes, parts, cuts, strict=True):
+            if cut is not None:
+                whole.index_copy_(cut[0], torch.tensor(cut[1]), part)

@@ -65,8 +65,7 @@ def run_step(
         mask = full_mask(graph) if graph.mode == "train" else {}
     run = Run(graph, mask, micro_batch or batch, batch, seed)
     run.load(initial_weights(graph, values))
-    trips = batch // run.samples
-    serving = {"update"} if trips == 1 else {"clear", "accumulate", "apply"}
+    serving = {"update"} if run.trips == 1 else {"clear", "accumulate", "apply"}
     chosen = _choose(graph, mask, prefer, serving)
     executed: list[str] = []
     losses = []
@@ -74,7 +73,8 @@ def run_step(
         for operation, way in chosen:
             if operation.phase == name:
                 run.execute(operation, way)
-    for run.trip in range(trips):
+    for trip in range(run.trips):
+        run.trip = trip
         run.feed(inputs)
         executed = []
         for operation, way in chosen:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -18,7 +16,7 @@ from memplan.ir.graph import Layer, OpGraph
 from memplan.tracing import TraceSettings, trace
 from memplan.tracing.importance import fisher, weight_norms
 from memplan.tracing.loaders import load_module
-from memplan.tracing.samples import Samples, load_samples
+from memplan.tracing.samples import Samples
 from memplan.tracing.weights import build_weights
 from tests.support.models import randomise
 
@@ -281,8 +279,10 @@ def test_the_autoencoders_target_is_its_input() -> None:
     [
         (torch.randn(3, 4), torch.zeros(3, dtype=torch.int64), "the model takes"),
         (torch.randn(3, 5), torch.zeros(2, dtype=torch.int64), "x has 3 samples"),
-        (torch.randn(3, 5), torch.full((3,), 9), "out of bounds"),
-        (torch.randn(3, 5), torch.zeros(3), "torch.float32"),
+        (torch.randn(3, 5), torch.tensor([0, 9, 1]), r"y\[1\] is 9, but the model has 4 classes"),
+        (torch.randn(3, 5), torch.tensor([-1, 0, 0]), r"y\[0\] is -1.*use values from 0 to 3"),
+        (torch.randn(3, 5), torch.tensor([0, 0, -100]), "ignored, in all of sample 2"),
+        (torch.randn(3, 5), torch.zeros(3), "y has dtype float32, the model takes int64"),
         (torch.zeros(3, 5, dtype=torch.int64), torch.zeros(3, dtype=torch.int64), "dtype int64"),
         (torch.randn(3, 5), None, "no array y"),
     ],
@@ -294,57 +294,23 @@ def test_samples_that_do_not_fit(x: Tensor, y: Tensor | None, complaint: str) ->
         fisher(loaded, graph, Samples({"x": x}, y))
 
 
+@pytest.mark.parametrize(
+    ("value", "complaint"), [(3e38, "its loss is"), (1e37, "its gradients are not finite")]
+)
+def test_samples_that_overflow_are_named(value: float, complaint: str) -> None:
+    first, second = nn.Linear(5, 8), nn.Linear(8, 4)
+    module = nn.Sequential(first, second)
+    with torch.no_grad():
+        first.weight.fill_(1.0 if value > 1e38 else 1e-10)
+        second.weight.copy_(1e3 * torch.arange(4.0).view(4, 1).expand(4, 8))
+    loaded = load_module(module, torch.randn(2, 5))
+    x = torch.ones(3, 5)
+    x[1] = value
+    with pytest.raises(DataError, match=rf"data: sample 1 \(its largest input .*{complaint}"):
+        fisher(loaded, trace(loaded, TraceSettings()), Samples({"x": x}, torch.arange(3)))
+
+
 def test_an_inference_graph_has_no_importance() -> None:
     loaded = load_module(nn.Linear(5, 4), torch.randn(2, 5))
     with pytest.raises(DataError, match="training step"):
         fisher(loaded, trace(loaded, TraceSettings(mode="infer")), Samples({"x": torch.ones(1, 5)}))
-
-
-def test_samples_are_read_from_npz(tmp_path: Path) -> None:
-    path = str(tmp_path / "data.npz")
-    np.savez(path, x=np.ones((3, 5)), y=np.arange(3, dtype=np.int32))
-    samples = load_samples(path)
-    assert samples.count == 3
-    assert samples.x["x"].shape == (3, 5)
-    assert samples.y is not None
-    assert samples.y.tolist() == [0, 1, 2]
-
-
-@pytest.mark.parametrize(
-    ("arrays", "complaint"),
-    [
-        ({"x": np.array([[np.nan]])}, "not finite"),
-        ({"x": np.array([[np.inf]])}, "not finite"),
-        ({"x": np.zeros((0, 3))}, "is empty"),
-        ({"x": np.array(["a"])}, "numbers are needed"),
-        ({"x": np.array([1j])}, "numbers are needed"),
-        ({"y": np.ones(3)}, "no inputs"),
-    ],
-)
-def test_bad_arrays(tmp_path: Path, arrays: dict[str, np.ndarray], complaint: str) -> None:
-    path = str(tmp_path / "data.npz")
-    np.savez(path, **arrays)  # type: ignore[arg-type]
-    with pytest.raises(DataError, match=complaint):
-        load_samples(path)
-
-
-def test_data_files_run_no_code(tmp_path: Path) -> None:
-    marker = tmp_path / "marker"
-
-    class Payload:
-        def __reduce__(self) -> tuple[object, ...]:
-            return (Path.touch, (marker,))
-
-    path = tmp_path / "data.npz"
-    np.savez(path, x=np.array([Payload()], dtype=object))
-    with pytest.raises(DataError):
-        load_samples(str(path))
-    path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(DataError):
-        load_samples(str(path))
-    path.write_bytes(b"")
-    with pytest.raises(DataError):
-        load_samples(str(path))
-    with pytest.raises(DataError):
-        load_samples(str(tmp_path / "absent.npz"))
-    assert not marker.exists()

@@ -211,7 +211,8 @@ def test_an_input_that_torch_left_at_its_size_does_not_stop_the_others() -> None
             self.layer = nn.Linear(3, 3)
 
         def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-            return self.layer(x).tanh() * mask.view(4, 1)
+            y: Tensor = self.layer(x).tanh() * mask.view(4, 1)
+            return y
 
     module = Masked()
     loaded = load_module(module, (torch.randn(4, 3), torch.rand(4)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -126,3 +127,17 @@ def test_trust_loads_any_class(tmp_path: Path) -> None:
     torch.testing.assert_close(run_with_weights(loaded, x)[0], module(x))
     torch.save(module, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
     assert load(str(tmp_path / "old.pt"), inputs=["2x4"], trust=True).batch_free
+
+
+def test_what_a_trusted_file_may_lack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "net.pt"
+    torch.save({"model": nn.Linear(3, 2)}, path)
+    with pytest.raises(ModelError, match="holds a dict, not a module"):
+        load(str(path), trust=True)
+    module = nn.Linear(3, 2)
+    monkeypatch.setattr(nn.Linear, "__module__", "nowhere_to_be_found")
+    monkeypatch.setitem(sys.modules, "nowhere_to_be_found", nn.modules.linear)
+    torch.save(module, path)
+    monkeypatch.undo()
+    with pytest.raises(ModelError, match="module 'nowhere_to_be_found', which is not found"):
+        load(str(path), trust=True)

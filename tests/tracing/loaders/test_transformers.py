@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -40,7 +41,8 @@ def test_a_file_with_a_fixed_batch_runs_at_any(tmp_path: Path, name: str) -> Non
 def test_outputs_of_unknown_classes_are_left_out() -> None:
     """GPT-2 returns its cache too, in a class that torch.export does not know."""
     module, inputs = build(TRANSFORMERS["gpt2"], 2, double=False)
-    module.config.use_cache = True  # type: ignore[union-attr]
+    config: Any = module.config
+    config.use_cache = True
     loaded = load_module(module, inputs)
     assert loaded.batch_free
     assert loaded.tied == {"lm_head.weight": "transformer.wte.weight"}

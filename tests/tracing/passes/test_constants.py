@@ -6,6 +6,8 @@ from tests.support.passes import labels_for, same_step
 
 
 class Masked(nn.Module):
+    table: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.a = nn.Linear(6, 6)
@@ -15,7 +17,8 @@ class Masked(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         mask = torch.arange(6)[None, :] <= torch.arange(6)[:, None]
         weights = torch.where(mask, self.table.exp(), torch.zeros(()))
-        return self.a(x * (self.scale + 1)) @ weights
+        y: Tensor = self.a(x * (self.scale + 1)) @ weights
+        return y
 
 
 def test_what_depends_on_no_sample_and_no_weight_is_computed_once() -> None:

@@ -1,12 +1,15 @@
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
-from tests.support.graph_interpreter import full_mask, initial_weights, run_step
+from tests.support.graph_interpreter import full_mask
 from tests.support.models import randomise
-from tests.support.passes import graph_without, labels_for, targets
+from tests.support.passes import assert_equals_autograd, graph_without, labels_for, targets
 
-CONVOLUTIONS = {
+CONVOLUTIONS: dict[str, Callable[[], Any]] = {
     "plain": lambda: nn.Conv2d(4, 6, 3, padding=1),
     "strided": lambda: nn.Conv2d(4, 6, 3, stride=2, bias=False),
     "dilated": lambda: nn.Conv2d(4, 6, 3, dilation=2),
@@ -28,14 +31,9 @@ def test_the_parts_equal_the_whole(kind: str) -> None:
     graph = graph_without(module, (x,))
     assert "aten.convolution_backward.default" not in targets(graph)
     labels = labels_for(3, 5)
-    torch.nn.functional.cross_entropy(module(x), labels).backward()
-    values = dict(module.named_parameters())
-    name = next(tensor.id for tensor in graph.tensors if tensor.role == "input")
-    step = run_step(graph, values, {name: x, "labels": labels}, batch=3, mask=full_mask(graph))
-    before = initial_weights(graph, values)
-    for key, after in step.parameters.items():
-        # The bias is summed in another order: 1e-4 of the largest value.
-        torch.testing.assert_close(before[key] - after, values[key].grad, rtol=1e-4, atol=2e-5)
+    loss = torch.nn.functional.cross_entropy(module(x), labels)
+    # The bias is summed in another order: 1e-4 of the largest value.
+    assert_equals_autograd(graph, module, x, labels, loss, mask=full_mask(graph), atol=2e-5)
 
 
 def test_the_input_gradient_comes_first_and_needs_no_input() -> None:

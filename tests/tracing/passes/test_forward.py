@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -13,14 +14,16 @@ from memplan.tracing import TraceSettings, trace
 from memplan.tracing.capture_forward import copy_forward, run_forward
 from memplan.tracing.loaders import load_module
 from memplan.tracing.passes.forward.in_place import in_place_to_functional
-from tests.support.graph_interpreter import initial_weights, run_step
 from tests.support.models import randomise
-from tests.support.passes import graph_without, labels_for, targets
+from tests.support.passes import assert_equals_autograd, graph_without, labels_for, targets
 
 RARE = 1e-12
 
 
 class Attention(nn.Module):
+    allowed: Tensor
+    added: Tensor
+
     def __init__(self, mask: str, key_heads: int = 2) -> None:
         super().__init__()
         self.q = nn.Linear(6, 8)
@@ -36,11 +39,12 @@ class Attention(nn.Module):
         q = self.q(x).view(n, t, 2, 4).transpose(1, 2)
         k = self.k(x).view(n, t, self.key_heads, 4).transpose(1, 2)
         v = self.v(x).view(n, t, self.key_heads, 4).transpose(1, 2)
+        masks: dict[str, Tensor] = {"boolean": self.allowed, "float": self.added}
         y = F.scaled_dot_product_attention(
             q,
             k,
             v,
-            attn_mask={"boolean": self.allowed, "float": self.added}.get(self.mask),
+            attn_mask=masks.get(self.mask),
             is_causal=self.mask == "causal",
             dropout_p=RARE if self.training else 0.0,
             scale=0.3 if self.mask == "float" else None,
@@ -58,13 +62,8 @@ def test_attention_with_active_dropout(mask: str, key_heads: int) -> None:
     graph = graph_without(module, (x,))
     assert "memplan.dropout" in targets(graph)
     assert not [target for target in targets(graph) if "scaled_dot_product" in target]
-    values = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    name = next(tensor.id for tensor in graph.tensors if tensor.role == "input")
-    step = run_step(graph, values, {name: x, "labels": labels}, batch=2)
-    F.cross_entropy(module.eval()(x).flatten(0, 1), labels.flatten()).backward()
-    before = initial_weights(graph, values)
-    for key, after in step.parameters.items():
-        torch.testing.assert_close(before[key] - after, values[key].grad, rtol=1e-4, atol=1e-6)
+    loss = F.cross_entropy(module.eval()(x).flatten(0, 1), labels.flatten())
+    assert_equals_autograd(graph, module, x, labels, loss)
 
 
 def test_dropout_is_gone_in_inference_and_in_eval_mode() -> None:
@@ -77,7 +76,7 @@ def test_dropout_is_gone_in_inference_and_in_eval_mode() -> None:
 def test_every_dropout_has_a_salt_of_its_own() -> None:
     module = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5), nn.Linear(4, 4), nn.Dropout(0.5))
     graph = trace(load_module(module.train(), (torch.randn(2, 4),)))
-    salts = {}
+    salts: dict[str, list[Any]] = {}
     for operation in graph.operations:
         way = operation.alternatives[0]
         if way.target.startswith("memplan.dropout"):
@@ -119,15 +118,9 @@ def test_in_place_code_means_what_it_meant(function: Callable[[Tensor], Tensor])
     module = randomise(Function(function))
     x, labels = torch.randn(3, 4), labels_for(3, 4)
     graph = graph_without(module, (x,))
-    values = dict(module.named_parameters())
-    name = next(tensor.id for tensor in graph.tensors if tensor.role == "input")
-    step = run_step(graph, values, {name: x, "labels": labels}, batch=3)
     loss = F.cross_entropy(module(x), labels)
-    loss.backward()
+    step = assert_equals_autograd(graph, module, x, labels, loss)
     assert step.loss == pytest.approx(loss.item(), rel=1e-6)
-    before = initial_weights(graph, values)
-    for key, after in step.parameters.items():
-        torch.testing.assert_close(before[key] - after, values[key].grad, rtol=1e-4, atol=1e-6)
 
 
 def test_only_unaliased_calls_are_rewritten() -> None:

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from memplan.ir.graph import OptimizerKind
 from memplan.ir.request import LayerUpdate
 from memplan.tracing import TraceSettings
 from memplan.tracing.passes.fused_updates import CHUNKS, offer_fused_updates
@@ -27,11 +28,11 @@ def test_a_fused_update_equals_the_plain_one() -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
-def test_the_workspace_is_one_chunk_of_rows(optimizer: str) -> None:
+def test_the_workspace_is_one_chunk_of_rows(optimizer: OptimizerKind) -> None:
     graph = graph_without(
         network(),
         (torch.randn(3, 3, 6, 6),),
-        settings=TraceSettings(optimizer=optimizer),  # type: ignore[arg-type]
+        settings=TraceSettings(optimizer=optimizer),
     )
     update = next(way for op, way in ways(graph, "fused") if op.id == "4.weight.update")
     assert update.workspace_bytes.at(1) == -(-40 // CHUNKS) * 80 * 4

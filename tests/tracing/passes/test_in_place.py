@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from memplan.ir.graph import OpGraph
+from memplan.ir.graph import Alternative, Operation, OpGraph
 from memplan.tracing.passes.in_place import IN_PLACE
-from tests.support import graph_interpreter
 from tests.support.graph_interpreter import run_step
+from tests.support.graph_interpreter.run import Run
 from tests.support.models import MODELS, randomise
 from tests.support.passes import graph_without
 
@@ -76,7 +76,7 @@ def test_computing_over_an_operand_gives_the_same(target: str) -> None:
     expected = operation(*arguments)
     expected = expected[0] if isinstance(expected, tuple) else expected
     for position in IN_PLACE[target]:
-        copies = [a.clone() if isinstance(a, torch.Tensor) else a for a in arguments]
+        copies: list[Any] = [a.clone() if isinstance(a, torch.Tensor) else a for a in arguments]
         over = copies[position]
         _compute_into(operation, copies, over)
         assert torch.equal(over, expected), position
@@ -152,21 +152,21 @@ def test_taking_every_pair_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> N
         for operand in graph.operation[identifier].alternatives[0].reads:
             last[operand.tensor] = identifier
     taken = 0
-    original = graph_interpreter._Run.execute
+    original = Run.execute
 
-    def execute(self: object, operation: object, way: object) -> None:
+    def execute(self: Run, operation: Operation, way: Alternative) -> None:
         nonlocal taken
-        original(self, operation, way)  # type: ignore[arg-type]
-        for pair in way.in_place:  # type: ignore[attr-defined]
-            read = way.reads[pair.read].tensor  # type: ignore[attr-defined]
-            if last.get(read) == operation.id:  # type: ignore[attr-defined]
-                written = operation.writes[pair.write]  # type: ignore[attr-defined]
-                self.storage[read].copy_(self.storage[written])  # type: ignore[attr-defined]
-                self.storage[written] = self.storage[read]  # type: ignore[attr-defined]
+        original(self, operation, way)
+        for pair in way.in_place:
+            read = way.reads[pair.read].tensor
+            if last.get(read) == operation.id:
+                written = operation.writes[pair.write]
+                self.storage[read].copy_(self.storage[written])
+                self.storage[written] = self.storage[read]
                 taken += 1
                 break
 
-    monkeypatch.setattr(graph_interpreter._Run, "execute", execute)
+    monkeypatch.setattr(Run, "execute", execute)
     shared = run_step(graph, values, given, batch=2)
     assert taken > 5
     assert shared.loss == plain.loss

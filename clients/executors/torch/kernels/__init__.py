@@ -45,6 +45,11 @@ from memplan.clients.executors.torch.kernels.normalization import (
     layer_norm_weight_gradient,
     update_running_statistics,
 )
+from memplan.clients.executors.torch.kernels.pooling import (
+    max_pool,
+    max_pool_input_gradient,
+    max_pool_positions,
+)
 from memplan.clients.executors.torch.kernels.update import accumulate, adam, clear, momentum, sgd
 
 __all__ = ["KERNELS", "RUNNING", "Call", "Kernel", "Run", "RunState", "bind"]
@@ -77,6 +82,8 @@ KERNELS: Mapping[str, Kernel] = {
     "aten.fill.Scalar": fill,
     "aten.full.default": fill,
     "aten.full_like.default": fill,
+    "aten.max_pool2d.default": max_pool,
+    "aten.max_pool3d.default": max_pool,
     "aten.mul.Scalar": partial(scalar, torch.mul),
     "aten.ones.default": partial(fill_constant, 1),
     "aten.ones_like.default": partial(fill_constant, 1),
@@ -103,6 +110,8 @@ KERNELS: Mapping[str, Kernel] = {
     "memplan.layer_norm_input_gradient": layer_norm_input_gradient,
     "memplan.layer_norm_weight_gradient": layer_norm_weight_gradient,
     "memplan.linear_weight_gradient": linear_weight_gradient,
+    "memplan.max_pool_input_gradient": max_pool_input_gradient,
+    "memplan.max_pool_positions": max_pool_positions,
     "memplan.momentum": momentum,
     "memplan.range_bits": range_bits,
     "memplan.sgd": sgd,

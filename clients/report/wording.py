@@ -1,0 +1,31 @@
+"""Names, durations and counts as people read them."""
+
+from __future__ import annotations
+
+__all__ = ["format_count", "format_seconds", "printable"]
+
+
+def printable(text: str, limit: int = 60) -> str:
+    """Return a name from a file so that it cannot steer the terminal, and is not too long."""
+    clean = "".join(char if char.isprintable() else "?" for char in text)
+    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def format_seconds(time_ns: int) -> str:
+    """Return a duration for people."""
+    for unit, size in (("s", 1_000_000_000), ("ms", 1_000_000), ("µs", 1_000)):
+        if time_ns >= size:
+            return (
+                f"{time_ns / size:.3g} {unit}"
+                if time_ns < 1000 * size
+                else f"{time_ns / size:,.0f} {unit}"
+            )
+    return f"{time_ns} ns"
+
+
+def format_count(number: int) -> str:
+    """Return a large count for people: ``12_500_000`` is ``"12.5 M"``."""
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if number >= size:
+            return f"{number / size:.1f} {unit}"
+    return str(number)

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import pytest
+
+from memplan.clients.report.wording import format_count, format_seconds, printable
+
+
+def test_names_cannot_steer_the_terminal() -> None:
+    assert printable("a\x1b[31mb\nc") == "a?[31mb?c"
+    assert len(printable("x" * 1000)) == 60
+
+
+@pytest.mark.parametrize(
+    ("time_ns", "text"),
+    [(999, "999 ns"), (1_500, "1.5 µs"), (2_000_000, "2 ms"), (3_210_000_000, "3.21 s")],
+)
+def test_durations(time_ns: int, text: str) -> None:
+    assert format_seconds(time_ns) == text
+
+
+def test_counts() -> None:
+    assert [format_count(n) for n in (12, 1_500, 12_500_000)] == ["12", "1.5 k", "12.5 M"]
