@@ -14,7 +14,7 @@ DEMO := build/demo
 demo: $(VENV)/.installed
 	@mkdir -p $(DEMO)
 	@echo '== plan one training step of ResNet-8 to 256KB'
-	$(BIN)/plan examples.mlperf_tiny:resnet8 --budget 256KB --time-limit 15 \
+	$(BIN)/plan examples.mlperf_tiny:resnet8 --budget 256KB --time-limit 8 --deterministic \
 	    -o $(DEMO)/plan.json --graph-out $(DEMO)/graph.json \
 	    --weights-out $(DEMO)/weights.safetensors
 	@echo '== check the plan, with code that the solver does not share'

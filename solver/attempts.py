@@ -65,6 +65,14 @@ class Pursuit:
     #: The smallest arena of any solution, whether or not it fits.
     smallest: Solution | None = None
 
+    #: Random searches that were started: each has a seed of its own.
+    searches: int = 0
+
+    def next_seed(self) -> int:
+        """Return the seed of the next random search."""
+        self.searches += 1
+        return self.request.seed + self.searches - 1
+
     @property
     def left(self) -> float:
         """Seconds until the time limit."""
@@ -132,7 +140,7 @@ def try_mask(pursuit: Pursuit, side: Side, mask: Mask, seconds: float) -> bool:
             table,
             limit,
             max(0.0, left) * (0.6 if attempt < 3 else 0.8),
-            pursuit.request.seed + attempt,
+            pursuit.next_seed(),
             pursuit.techniques,
             pursuit.clock,
             known,
@@ -141,9 +149,8 @@ def try_mask(pursuit: Pursuit, side: Side, mask: Mask, seconds: float) -> bool:
         overshoot = _pack_found(pursuit, table, found, max(0.05, 0.3 * left))
         if overshoot == 0:
             return True
-        if overshoot is None:
-            break
-        limit = int(limit - 1.1 * overshoot)
+        if overshoot is not None:
+            limit = int(limit - 1.1 * overshoot)
     return False
 
 
@@ -185,7 +192,7 @@ def shrink(pursuit: Pursuit, side: Side, mask: Mask, seconds: float) -> None:
         table,
         max(0, side.bound.bytes - instance.store_bytes),
         0.7 * seconds,
-        pursuit.request.seed,
+        pursuit.next_seed(),
         pursuit.clock,
     )
     if found.least:

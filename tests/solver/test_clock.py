@@ -39,8 +39,8 @@ def test_a_solve_is_charged_to_the_work_clock() -> None:
     clock = WorkClock()
     solver, _ = solve_model(model, 0.2, 0, 2, clock)
     assert solver.parameters.interleave_search
-    assert clock.now() == pytest.approx(solver.response_proto.deterministic_time)
-    assert 0.0 < clock.now() < 1.0
+    assert 0.0 < solver.response_proto.deterministic_time < 0.2
+    assert solver.response_proto.deterministic_time < clock.now() < 1.0
 
 
 @pytest.mark.parametrize("workers", [1, 2])
