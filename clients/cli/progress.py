@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
+from memplan.clients.report.wording import gap_text, share_text
 from memplan.ir.units import format_bytes
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _detail(progress: Progress) -> str:
     if progress.lower_bound_bytes is not None:
         parts.append(f"bound {format_bytes(progress.lower_bound_bytes)}")
     if progress.importance is not None:
-        parts.append(f"importance {progress.importance / 10_000:.1f} %")
+        parts.append(f"importance {share_text(progress.importance / 1_000_000)}")
     if progress.gap is not None:
-        parts.append(f"gap {100 * progress.gap:.1f} %")
+        parts.append(f"gap {gap_text(progress.gap)}")
     return ", ".join(parts)

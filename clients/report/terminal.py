@@ -10,7 +10,13 @@ from rich.text import Text
 
 from memplan.clients.report.summary import extra_macs_ratio, importance_ratio
 from memplan.clients.report.timeline_text import timeline_text
-from memplan.clients.report.wording import format_count, format_seconds, printable
+from memplan.clients.report.wording import (
+    format_count,
+    format_seconds,
+    gap_text,
+    printable,
+    share_text,
+)
 from memplan.ir.answer import Answer
 from memplan.ir.graph import Layer, OpGraph
 from memplan.ir.plan import Plan
@@ -131,7 +137,7 @@ def _update_row(graph: OpGraph, plan: Plan) -> Row:
         if count
     ]
     ratio = importance_ratio(plan)
-    importance = "" if ratio is None else f"{100 * ratio:.1f} % of importance"
+    importance = "" if ratio is None else f"{share_text(ratio)} of importance"
     detail = ", ".join(kinds)
     return (
         "updated",
@@ -171,7 +177,7 @@ def _mask_cell(layer: Layer, update: LayerUpdate | None, unicode: bool) -> str:
 def _gaps(plan: Plan) -> str:
     gaps = [
         f"{level.name.removesuffix('_ns').removesuffix('_bytes')} "
-        + ("?" if level.gap is None else f"{100 * level.gap:.1f} %")
+        + ("?" if level.gap is None else gap_text(level.gap))
         for level in plan.certificate.levels
     ]
     return f"gap: {', '.join(gaps)}" if gaps else ""

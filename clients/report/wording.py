@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["format_count", "format_seconds", "printable"]
+import math
+
+__all__ = ["format_count", "format_seconds", "gap_text", "printable", "share_text"]
 
 
 def printable(text: str, limit: int = 60) -> str:
@@ -29,3 +31,13 @@ def format_count(number: int) -> str:
         if number >= size:
             return f"{number / size:.1f} {unit}"
     return str(number)
+
+
+def gap_text(gap: float) -> str:
+    """Return a gap in per cent, rounded up: only what is proved is shown as 0.0 %."""
+    return f"{math.ceil(1000 * gap - 1e-9) / 10:.1f} %"
+
+
+def share_text(share: float) -> str:
+    """Return a share in per cent, rounded down: only all of it is shown as 100.0 %."""
+    return f"{math.floor(1000 * share + 1e-9) / 10:.1f} %"
