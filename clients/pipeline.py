@@ -197,9 +197,10 @@ def measure_importance(graph: OpGraph, model: LoadedModel, samples: str | Path) 
     """
     require_torch()
     from memplan.tracing.importance import fisher
-    from memplan.tracing.samples import load_samples
+    from memplan.tracing.samples import load_samples, model_inputs
 
-    return fisher(model, graph, load_samples(str(samples)))
+    checked = load_samples(str(samples), lambda headers: model_inputs(headers, model))
+    return fisher(model, graph, checked)
 
 
 def rank_channels(graph: OpGraph, model: LoadedModel) -> OpGraph:

@@ -34,7 +34,7 @@ from typing_extensions import TypeAliasType
 from memplan.ir.base import Contract, Document, Name
 from memplan.ir.dtypes import Dtype
 from memplan.ir.errors import GraphError, MemplanError
-from memplan.ir.limits import MAX_OPERATIONS, MAX_RANK, MAX_TENSORS
+from memplan.ir.limits import MAX_COVERED, MAX_OPERATIONS, MAX_RANK, MAX_TENSORS
 from memplan.ir.units import Affine
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "InPlacePair",
     "Layer",
     "LayerKind",
+    "LocalArgument",
     "Loss",
     "LossKind",
     "LossTarget",
@@ -61,10 +62,14 @@ __all__ = [
     "OptimizerKind",
     "Phase",
     "PhantomArgument",
+    "Quantization",
+    "QuantizationScheme",
+    "QuantizedStep",
     "Role",
     "RunningArgument",
     "SizeArgument",
     "Tensor",
+    "TensorQuantization",
     "UpdatedAxis",
     "WeightSource",
     "walk_arguments",
@@ -91,6 +96,7 @@ LossKind = Literal["cross_entropy", "mse"]
 LossTarget = Literal["labels", "input"]
 OptimizerKind = Literal["sgd", "momentum", "adam"]
 BatchNorm = Literal["frozen", "train"]
+QuantizationScheme = Literal["none", "int8"]
 LayerKind = Literal["convolution", "linear", "embedding", "normalization", "parameter"]
 
 #: Potentials and norms; capped so that sums and ratios stay finite.
@@ -111,6 +117,25 @@ class AxisSize(Contract):
     dim: Annotated[int, Field(ge=0, le=MAX_RANK)] | None = None
 
 
+class QuantizedStep(Contract):
+    """The last step to an integer parameter, or to a table that goes with it.
+
+    Of a real weight (from the source that the step belongs to, or ``weight``), per channel ``o``
+    of dimension 0: ``scales[o] = max |weight[o]| / 127``, and no less than 2**-12 of the largest
+    of them (1 where the weight is zero), in float32.
+
+    ``scales``: these.  ``weight``: ``weight / scales``, rounded half to even.  ``bias``:
+    ``bias / (scales * input_scale)``, rounded half to even, within 2**30.  ``multipliers`` and
+    ``shifts``: ``fixed_point(input_scale * scales[o] / output_scale)`` (``ir.fixed_point``).
+    """
+
+    result: Literal["weight", "bias", "scales", "multipliers", "shifts"]
+    input_scale: Annotated[float, Field(gt=0)] = 1.0
+    output_scale: Annotated[float, Field(gt=0)] = 1.0
+    #: For a bias: the real weight that its scales come from.
+    weight: WeightSource | None = None
+
+
 class WeightSource(Contract):
     """Where the value of a parameter comes from, so that files can be read without code.
 
@@ -118,13 +143,24 @@ class WeightSource(Contract):
     ``weight * gamma / sqrt(running_var + epsilon)`` along dimension 0 (dimension 1 where
     ``transposed``).  ``folded_bias`` of (bias or "", beta, gamma, running_mean, running_var):
     ``(bias - running_mean) * gamma / sqrt(running_var + epsilon) + beta``.  An empty name
-    stands for 1 (weight, gamma) or 0 (bias, beta).  ``zeros``: optimizer state.
+    stands for 1 (weight, gamma) or 0 (bias, beta).  ``zeros``: optimizer state.  ``quantized``
+    says what integers are made of that.
     """
 
     kind: Literal["copy", "folded_weight", "folded_bias", "zeros"]
     names: tuple[Annotated[str, Field(max_length=400)], ...] = ()
     epsilon: float = 0.0
     transposed: bool = False
+    quantized: QuantizedStep | None = None
+
+
+class TensorQuantization(Contract):
+    """What integers stand for: ``scale * scales[channel] * (integer - zero_point)``."""
+
+    scale: Annotated[float, Field(gt=0)] = 1.0
+    zero_point: Annotated[int, Field(ge=-128, le=127)] = 0
+    #: A constant with one factor per channel of dimension 0; null: 1.
+    scales: Name | None = None
 
 
 class Tensor(Contract):
@@ -142,6 +178,8 @@ class Tensor(Contract):
     layer: Name | None = None
     slices: tuple[AxisSize, ...] = ()
     source: WeightSource | None = None
+    #: Of integers that stand for real numbers; the host hands over an input as such integers.
+    quantization: TensorQuantization | None = None
 
 
 class Operand(Contract):
@@ -182,6 +220,12 @@ class RunningArgument(Contract):
     running: Literal[True]
 
 
+class LocalArgument(Contract):
+    """In a ``memplan.row_strips`` program: the result of the entry at this index."""
+
+    local: Annotated[int, Field(ge=0)]
+
+
 class PhantomArgument(Contract):
     """A tensor whose shape matters and whose values are never read."""
 
@@ -192,7 +236,8 @@ class PhantomArgument(Contract):
 Argument = TypeAliasType(
     "Argument",
     "bool | int | float | str | OperandArgument | SizeArgument | DtypeArgument"
-    " | FloatArgument | RunningArgument | PhantomArgument | tuple[Argument, ...] | None",
+    " | FloatArgument | RunningArgument | LocalArgument | PhantomArgument"
+    " | tuple[Argument, ...] | None",
 )
 
 
@@ -225,6 +270,9 @@ class Alternative(Contract):
     #: Null: always allowed.  Else allowed where the operation's layer is cut along one of
     #: these axes; "whole" stands for a weight that is updated uncut.
     axes: tuple[UpdatedAxis, ...] | None = None
+    #: Updates (or accumulations) that this alternative performs as well, as one block: it mutates
+    #: what they mutate, and they do not run by themselves.  See ``ir.blocks``.
+    covers: Annotated[tuple[Name, ...], Field(max_length=MAX_COVERED)] = ()
 
 
 class Operation(Contract):
@@ -288,6 +336,16 @@ class Optimizer(Contract):
     epsilon: Annotated[float, Field(gt=0)] = 1e-8
 
 
+class Quantization(Contract):
+    """How a graph computes in integers."""
+
+    scheme: Literal["int8"] = "int8"
+    #: Samples that the ranges of activations were seen on; 0: random ones, so ranges are a guess.
+    calibration_samples: Annotated[int, Field(ge=0)] = 0
+    #: Updates of integers are scaled so that they equal those of real weights (MCUNetV3 eq. 4).
+    quantization_aware_scaling: bool = True
+
+
 class OpGraph(Document):
     """One training step, or one inference, of a model."""
 
@@ -299,6 +357,8 @@ class OpGraph(Document):
     loss: Loss | None = None
     optimizer: Optimizer | None = None
     batch_norm: BatchNorm = "frozen"
+    #: Null: everything is in floating point.
+    quantization: Quantization | None = None
     #: The batch that the model was traced at.
     traced_batch: Annotated[int, Field(ge=1)]
     #: Sizes hold for every batch; else only for the traced one.

@@ -12,6 +12,7 @@ __all__ = [
     "MAX_CHANNELS",
     "MAX_JSON_BYTES",
     "MAX_NAME",
+    "MAX_COVERED",
     "MAX_OPERATIONS",
     "MAX_RANK",
     "MAX_STEPS",
@@ -23,6 +24,8 @@ MAX_JSON_BYTES = 64 * 2**20
 MAX_OPERATIONS = 50_000
 MAX_TENSORS = 100_000
 MAX_RANK = 16
+#: Updates that one alternative covers.
+MAX_COVERED = 16
 MAX_BATCH = 2**20
 MAX_NAME = 400
 #: Channels of all axes of all layers of a graph.

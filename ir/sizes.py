@@ -8,6 +8,7 @@ from memplan.ir.graph import Alternative, AxisSize, Operation, OpGraph, Tensor
 from memplan.ir.request import LayerUpdate
 
 __all__ = [
+    "Mask",
     "alternative_allowed",
     "alternative_cost",
     "cut",

@@ -78,12 +78,92 @@ buffer holds the slice alone, in ascending channel order:
     the first dimension of the parameter, each in ``workspace_bytes``.  In the update's arguments
     the gradient is ``{"running": true}``.
 
+Integers (``--quantize int8``).  A tensor's ``quantization`` says what its integers stand for; every
+number that an operation needs is among its arguments.  ``ir.fixed_point`` has the exact rule of
+each rescaling; there is no other rounding in them, so all executors agree bit for bit:
+
+``memplan.conv_int8(x, w, bias | None, stride, padding, dilation, groups, multipliers, shifts,
+x_zero_point, y_zero_point, low, high)``
+    x, w: int8; bias: int32.  The accumulator ``bias[o] + sum((x - x_zero_point) * w)`` fits an
+    int32 (padding adds nothing); ``y = requantize(accumulator, multipliers[o], shifts[o],
+    y_zero_point, low, high)``.  multipliers: int32, shifts: int8, one per output channel.  A ReLU
+    or ReLU6 behind the convolution is in ``low`` and ``high``.
+``memplan.add_int8(a, b, a_zero_point, b_zero_point, a_multiplier, b_multiplier, shift,
+y_zero_point, low, high)``
+    ``requantize_sum([a - a_zero_point, b - b_zero_point], [a_multiplier, b_multiplier], shift,
+    y_zero_point, low, high)``; every intermediate value fits an int32.
+``memplan.mean_int8(x, dims, keepdim, multiplier, shift, x_zero_point, y_zero_point, low, high)``,
+``memplan.avg_pool_int8(x, kernel, stride, padding, multiplier, shift, x_zero_point,
+y_zero_point, low, high)``
+    ``requantize(sum(x - x_zero_point), multiplier, shift, y_zero_point, low, high)`` over ``dims``
+    or over each window; the multiplier has the divisor in it, and padding adds nothing.
+``memplan.quantize(x, scale, zero_point, low, high)``
+    x: float32.  ``clamp(rint(x / scale) + zero_point, low, high)``, in float32, half to even.
+``memplan.dequantize(x, scale, zero_point)``
+    ``(x - zero_point) * scale``, one float32 product.
+``aten.max_pool2d``, ``aten.max_pool3d``, ``memplan.max_pool_positions``, ``aten.constant_pad_nd``,
+``aten.clone``, ``memplan.gather_channels``, ``memplan.range_bits``
+    also take int8; padding of a max-pool is never the maximum, that of ``constant_pad_nd`` is the
+    zero point (its ``value``).
+
+Gradients of an int8 graph are float32 in real units (straight through every rounding):
+
+``memplan.range_backward(gy, y, low, high)``
+    y: int8.  ``gy`` where ``low < y < high``, else 0: what was clamped, or lies on a limit, passes
+    no gradient.  With ``memplan.range_bits`` of y it is ``memplan.apply_bits``.
+``memplan.conv_input_gradient_int8w(gy, w, input_shape, stride, padding, dilation, transposed,
+output_padding, groups, scales)``
+    As ``conv_input_gradient`` with the weight ``w * scales[o]``.
+``memplan.conv_weight_gradient_int8x(gy, x, weight_shape, stride, padding, dilation, transposed,
+output_padding, groups, x_scale, x_zero_point)``
+    As ``conv_weight_gradient`` with the input ``(x - x_zero_point) * x_scale``; padding is 0.
+    The gradient of the real weight.  Slices as there.
+``memplan.sgd_int8(w, g, learning_rate, scales, factor, scaling)``
+    w: int8 or int32, with ``scales[o] * factor`` the real size of a unit, o along dimension 0;
+    g: float32, of the real parameter.  ``w -= rint(g * rate[o])``, half to even, then within
+    [-127, 127] (int8) or [-2**30, 2**30] (int32).  With ``scaling`` (quantization-aware, MCUNetV3
+    eq. 4: the integer's own gradient, ``unit * g``, times ``unit**-2``) ``rate[o] = learning_rate
+    / (scales[o] * factor)``, else ``rate[o] = learning_rate * (scales[o] * factor)``.  Each
+    operation in float32.
+
 Element-wise chains:
 
 ``memplan.elementwise([target, [arguments], {keywords}], ...)``
     A program over one running value: the first entry computes it, each later one reads it as
     ``{"running": true}``; element types and shape stay the same, so it is computed in the
     output's own bytes.
+
+Chains of spatially local operations, in row strips:
+
+``memplan.row_strips(entry, ...)``
+    Computes the last entry's result; those of the others never exist whole.  Everything is
+    (samples, channels, rows, columns), row-major.  An entry is ``(target, arguments, keywords,
+    window, shape, dtype, place)`` and gives one tensor:
+
+    * ``target``, ``arguments``, ``keywords`` (pairs of name and value) as of the operation by
+      itself; ``{"local": j}`` among them is the result of entry ``j``, an earlier one.  Windowed
+      operations (convolutions, pools) have rows in their first argument; of an element-wise one
+      every operand has rows, but those of one row (or stride 0) there, which are broadcast.
+    * ``window``: ``(kernel, stride, padding, dilation)`` along the rows.  Row ``r`` of the result
+      needs of each operand the rows ``r * stride - padding + i * dilation``, i = 0 .. kernel - 1;
+      those outside of the operand are padding.  ``(1, 1, 0, 1)`` for element-wise operations.
+    * ``shape``: (channels, height, width) of the result of one sample; ``dtype``: its element type.
+    * ``place``: ``(offset_bytes, rows)``, a ring in the workspace: row ``h`` is a dense block
+      [channels][width] at ``offset_bytes + (h % rows) * channels * width * element size``.  Null:
+      row ``h`` lies where the output of the alternative has it.  An entry that has the place of one
+      that it reads is computed in place (element-wise operations only).
+
+    One sample after the other; for each, ``compute(last entry, r)`` for r = 0, 1, ... height - 1:
+
+        compute(i, r):
+            for each earlier entry j that entry i reads, in order of its arguments:
+                while next[j] <= last row below row r of i, and next[j] < height[j]:
+                    compute(j, next[j])
+            compute row r of entry i from the rows that it needs; next[i] = r + 1
+
+    So no row is computed twice, rows that nothing needs at the end of a result are not computed,
+    and the rings are exactly as long as this order needs.  With an in-place pair the output's row
+    ``r`` takes the bytes of row ``r`` of the operand: every other use of that row lies before it.
 """
 
 from typing import Final
@@ -96,11 +176,17 @@ TARGETS: Final = frozenset(
     for name in (
         "accumulate",
         "adam",
+        "add_int8",
         "apply_bits",
+        "avg_pool_int8",
         "batch_norm_train",
         "clear",
         "conv_input_gradient",
+        "conv_input_gradient_int8w",
+        "conv_int8",
         "conv_weight_gradient",
+        "conv_weight_gradient_int8x",
+        "dequantize",
         "dropout",
         "dropout_backward",
         "elementwise",
@@ -113,9 +199,14 @@ TARGETS: Final = frozenset(
         "linear_weight_gradient",
         "max_pool_input_gradient",
         "max_pool_positions",
+        "mean_int8",
         "momentum",
+        "quantize",
+        "range_backward",
         "range_bits",
+        "row_strips",
         "sgd",
+        "sgd_int8",
         "update_running_statistics",
     )
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from memplan.ir.dtypes import BITS
 from memplan.ir.limits import MAX_BYTES, MAX_CHANNELS, MAX_RANK
+from memplan.ir.row_strips import ROW_STRIPS, locals_in, program_fault, read_program
 from memplan.ir.units import Affine
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def _faults(graph: OpGraph) -> Iterator[str]:
     for tensor in graph.tensors:
         yield from _tensor_faults(tensor, samples)
     yield from _layer_faults(graph)
+    yield from _quantization_faults(graph)
     written: set[str] = {tensor.id for tensor in graph.tensors if tensor.role in _OUTSIDE}
     written -= {name for operation in graph.operations for name in operation.writes}
     for operation in graph.operations:
@@ -114,6 +116,23 @@ def _layer_faults(graph: OpGraph) -> Iterator[str]:
             yield f"tensor {tensor.id}: there is no layer {tensor.layer!r}"
 
 
+def _quantization_faults(graph: OpGraph) -> Iterator[str]:
+    for tensor in graph.tensors:
+        found = tensor.quantization
+        if found is None:
+            continue
+        if tensor.dtype not in ("int8", "int32"):
+            yield f"tensor {tensor.id}: only int8 and int32 are quantized, not {tensor.dtype}"
+        if found.scales is None:
+            continue
+        scales = graph.tensor.get(found.scales)
+        if scales is None or scales.role != "constant" or scales.shape != tensor.shape[:1]:
+            yield (
+                f"tensor {tensor.id}: its scales {found.scales!r} are no constant with one factor "
+                "per channel"
+            )
+
+
 def _operation_faults(
     graph: OpGraph, operation: Operation, written: set[str], samples: tuple[int, ...]
 ) -> Iterator[str]:
@@ -141,6 +160,7 @@ def _operation_faults(
     for alternative in operation.alternatives:
         place = f"{where}, alternative {alternative.name}"
         yield from _alternative_faults(graph, operation, alternative, place, samples)
+        yield from _cover_faults(graph, operation, alternative, place)
         for operand in alternative.reads:
             if operand.tensor not in written:
                 yield (
@@ -182,6 +202,51 @@ def _alternative_faults(
     for index in _operand_indices((alternative.arguments, tuple(alternative.keywords.values()))):
         if index >= len(alternative.reads):
             yield f"{place}: argument names operand {index} of {len(alternative.reads)}"
+    yield from _program_faults(graph, operation, alternative, place)
+
+
+def _program_faults(
+    graph: OpGraph, operation: Operation, alternative: Alternative, place: str
+) -> Iterator[str]:
+    if alternative.target != ROW_STRIPS:
+        arguments = (alternative.arguments, tuple(alternative.keywords.values()))
+        if next(locals_in(arguments), None) is not None:
+            yield f"{place}: only a {ROW_STRIPS} program refers to earlier entries"
+        return
+    fault = program_fault(alternative)
+    if fault is not None:
+        yield f"{place}: {fault}"
+        return
+    last = read_program(alternative.arguments)[-1]
+    result = graph.tensor.get(operation.writes[0]) if len(operation.writes) == 1 else None
+    if operation.mutates or result is None:
+        yield f"{place}: a program of rows writes one tensor and mutates none"
+    elif (
+        result.shape[1:] != tuple(Affine(size) for size in last.shape)
+        or last.dtype.dtype != result.dtype
+    ):
+        yield f"{place}: its last entry is not of the shape and type of {result.id}"
+
+
+def _cover_faults(
+    graph: OpGraph, operation: Operation, alternative: Alternative, place: str
+) -> Iterator[str]:
+    if not alternative.covers:
+        return
+    if len(set(alternative.covers)) < len(alternative.covers):
+        yield f"{place}: it covers an operation twice"
+    if alternative is operation.alternatives[0]:
+        yield f"{place}: the plain alternative may not cover others"
+    if operation.recomputable:
+        yield f"{place}: it covers updates, so the operation may not be recomputable"
+    for name in alternative.covers:
+        covered = graph.operation.get(name)
+        if covered is None or name == operation.id:
+            yield f"{place}: it covers {name!r}, which is no other operation"
+        elif covered.phase not in ("update", "accumulate"):
+            yield f"{place}: it covers {name!r} of phase {covered.phase}; updates can be covered"
+        elif any(way.covers for way in covered.alternatives):
+            yield f"{place}: it covers {name!r}, which covers operations itself"
 
 
 def _operand_indices(argument: object) -> Iterator[int]:

@@ -20,7 +20,12 @@ from memplan.ir.graph import OpGraph
 from memplan.planner_service.body_limit import BodyLimit
 from memplan.planner_service.children import ChildWorker, Worker
 from memplan.planner_service.jobs import Jobs
-from memplan.planner_service.openapi import answer_responses, describe, question_body
+from memplan.planner_service.openapi import (
+    answer_responses,
+    describe,
+    graph_responses,
+    question_body,
+)
 from memplan.planner_service.problems import (
     ProblemError,
     handle_http_exception,
@@ -60,6 +65,7 @@ class JobStatus(BaseModel):
     id: str
     status: Literal["queued", "running"]
     location: str = Field(description="Where the answer will be.")
+    graph_location: str = Field(description="Where the graph is that the question is about.")
     progress: dict[str, Any] | None = Field(
         None, description="The last the solver said: stage, elapsed seconds, incumbent, bound, gap."
     )
@@ -133,6 +139,20 @@ def create_app(
         """Poll for an answer; with Prefer: wait=N the server waits with you."""
         return await _while_serving(_result(request, id, _wait_seconds(prefer, settings)))
 
+    @app.get(
+        "/v1/plans/{id}/graph",
+        operation_id="get_graph",
+        summary="Get the graph of a plan",
+        responses=graph_responses(404, 422, 500, 501),
+        response_class=JSONResponse,
+    )
+    async def graph_of(
+        request: Request,
+        id: Annotated[str, Path(description="From Location or Content-Location.")],
+    ) -> Response:
+        """What was sent, or traced from an upload: plan verify and plan run take it with a plan."""
+        return await _graph(request, id)
+
     @app.get("/healthz", operation_id="health", summary="Is the server alive")
     async def health() -> Health:
         """Answers while questions are being solved, too."""
@@ -165,19 +185,39 @@ async def _result(request: Request, name: str, wait_seconds: float) -> Response:
     jobs: Jobs = request.app.state.jobs
     await jobs.wait(name, wait_seconds)
     location = f"{request.scope.get('root_path', '')}/v1/plans/{name}"
+    link = {"Link": f'<{location}/graph>; rel="related"; title="graph"'}
     # Before the store: a job leaves this table only after its answer is stored.
     job = jobs.job(name)
     answer = await jobs.answer(name)
     if answer is not None:
         return Response(
-            answer, media_type="application/json", headers={"Content-Location": location}
+            answer, media_type="application/json", headers={"Content-Location": location} | link
         )
     if job is not None:
-        body = JobStatus(id=name, status=job.status, location=location, progress=job.progress)
-        headers = {"Location": location, "Retry-After": "1"}
+        body = JobStatus(
+            id=name,
+            status=job.status,
+            location=location,
+            graph_location=f"{location}/graph",
+            progress=job.progress,
+        )
+        headers = {"Location": location, "Retry-After": "1"} | link
         return JSONResponse(body.model_dump(exclude_none=True), status_code=202, headers=headers)
-    failure = jobs.failure(name)
-    raise failure or ProblemError(
+    raise _nothing(jobs, name)
+
+
+async def _graph(request: Request, name: str) -> Response:
+    """Return the graph of a question, or why there is none."""
+    jobs: Jobs = request.app.state.jobs
+    graph = await jobs.graph(name)
+    if graph is None:
+        raise _nothing(jobs, name)
+    return Response(graph, media_type="application/json")
+
+
+def _nothing(jobs: Jobs, name: str) -> ProblemError:
+    """Return why there is nothing under an id: the question failed, or was never asked."""
+    return jobs.failure(name) or ProblemError(
         404, "unknown-plan", f"no question has the id {name[:80]}; POST it to /v1/plans"
     )
 

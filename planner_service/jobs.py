@@ -26,6 +26,7 @@ class Job:
     """A question that is being worked on."""
 
     status: Literal["queued", "running"]
+    question: Question
     task: asyncio.Task[None]
     progress: dict[str, Any] | None = None
 
@@ -52,7 +53,7 @@ class Jobs:
             return name
         self.must_have_room()
         self._failures.pop(name, None)
-        self._jobs[name] = Job("queued", asyncio.create_task(self._work(name, question)))
+        self._jobs[name] = Job("queued", question, asyncio.create_task(self._work(name, question)))
         return name
 
     def must_have_room(self) -> None:
@@ -63,6 +64,13 @@ class Jobs:
     async def answer(self, name: str) -> str | None:
         """Return the answer of this id if it is stored."""
         return await asyncio.to_thread(self._store.get, name)
+
+    async def graph(self, name: str) -> str | None:
+        """Return the graph of a question that is being worked on or answered, as JSON."""
+        job = self._jobs.get(name)
+        if job is not None:
+            return await asyncio.to_thread(job.question.graph.to_json)
+        return await asyncio.to_thread(self._store.graph, name)
 
     def job(self, name: str) -> Job | None:
         """Return the job of this id if it is being worked on."""
@@ -95,7 +103,7 @@ class Jobs:
                     job.progress = progress
 
                 answer = await self._worker.solve(question, report)
-            await asyncio.to_thread(self._store.put, name, answer)
+            await asyncio.to_thread(self._keep, name, answer, question)
         except ProblemError as failure:
             _LOG.warning("question %s got no answer: %s", name, failure.detail)
             self._remember(name, failure)
@@ -106,6 +114,9 @@ class Jobs:
             )
         finally:
             del self._jobs[name]
+
+    def _keep(self, name: str, answer: str, question: Question) -> None:
+        self._store.put(name, answer, question.graph.to_json())
 
     def _remember(self, name: str, failure: ProblemError) -> None:
         self._failures[name] = failure

@@ -14,7 +14,13 @@ from memplan.planner_service.problems import MEDIA_TYPE, Problem
 from memplan.planner_service.question import Question
 from memplan.planner_service.uploads import UploadForm
 
-__all__ = ["EXAMPLE_QUESTION", "answer_responses", "describe", "question_body"]
+__all__ = [
+    "EXAMPLE_QUESTION",
+    "answer_responses",
+    "describe",
+    "graph_responses",
+    "question_body",
+]
 
 _PLACE = "#/components/schemas/{model}"
 _ID = "3832d116eff6adc592edee599fc9c816a3f62b52eb84966d7f175b5091293030"
@@ -64,6 +70,7 @@ _EXAMPLE_STATUS = {
     "id": _ID,
     "status": "running",
     "location": f"/v1/plans/{_ID}",
+    "graph_location": f"/v1/plans/{_ID}/graph",
     "progress": {"stage": "greedy", "elapsed_seconds": 0.4},
 }
 _DESCRIPTIONS = {
@@ -111,12 +118,24 @@ def answer_responses(*problems: int) -> dict[int | str, dict[str, Any]]:
         200: {
             "description": "The answer, with a plan or a proof, or undecided.",
             "content": {"application/json": answer},
-            "headers": {"Content-Location": text},
+            "headers": {"Content-Location": text, "Link": text},
         },
         202: {
             "description": "Being worked on; look at Location.",
             "content": {"application/json": status},
-            "headers": {"Location": text, "Retry-After": text},
+            "headers": {"Location": text, "Retry-After": text, "Link": text},
+        },
+        **{code: _problem(code) for code in problems},
+    }
+
+
+def graph_responses(*problems: int) -> dict[int | str, dict[str, Any]]:
+    """Return the responses of an operation that gives a graph."""
+    graph = {"schema": {"$ref": _PLACE.format(model="OpGraph")}}
+    return {
+        200: {
+            "description": "The graph: its content hash is graph_hash in the plan's certificate.",
+            "content": {"application/json": graph},
         },
         **{code: _problem(code) for code in problems},
     }

@@ -184,7 +184,7 @@ class _Assembly:
                             work.writes, lifetimes.written[step], strict=True
                         )
                     ),
-                    mutates=tuple(self.store_buffer[name] for name in work.mutates),
+                    mutates=tuple(self.store_buffer[name] for name in way.mutates),
                     workspace=scratch_buffer[scratch] if scratch >= 0 else None,
                 )
             )

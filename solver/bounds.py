@@ -99,7 +99,8 @@ class _Bounds:
         """Return the works that run in every plan: demanded, kept, or before one of those."""
         must = 0
         for index, work in enumerate(self.instance.works):
-            if all(work.demanded) or any(self.instance.items[i].kept for i in work.writes):
+            demanded = all(work.demanded) and index not in self.instance.coverable
+            if demanded or any(self.instance.items[i].kept for i in work.writes):
                 must |= self.ancestors[index] | 1 << index
         return must
 

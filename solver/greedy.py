@@ -185,7 +185,7 @@ class _Run:
             self._remove(victim)
         self.steps.append((work, way))
         self.times[work] = self.times.get(work, 0) + 1
-        self.changed |= table.mutates[work]
+        self.changed |= table.mutates[work][way]
         for item in fresh:
             self.present.add(item)
             self.live += table.size[item]

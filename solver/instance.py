@@ -13,6 +13,7 @@ from functools import cached_property
 from math import lcm
 
 from memplan.ir.baseline import forward_macs
+from memplan.ir.blocks import block_cost, cover_allowed, mutated_tensors
 from memplan.ir.device import Region
 from memplan.ir.graph import Alternative, Layer, Operation, OpGraph
 from memplan.ir.importance import importance_units
@@ -80,6 +81,10 @@ class Way:
     workspace_bytes: tuple[int, ...]
     #: (item read, item written) that may share bytes.
     in_place: tuple[tuple[int, int], ...]
+    #: Parameters, states and accumulators that it mutates: the work's, and those of what it covers.
+    mutates: tuple[str, ...]
+    #: Works (updates) that it does as well.
+    covers: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +128,11 @@ class Instance:
     def producer(self) -> dict[int, int]:
         """The work that writes each item."""
         return {item: index for index, work in enumerate(self.works) for item in work.writes}
+
+    @cached_property
+    def coverable(self) -> frozenset[int]:
+        """Works that some way of another work does as well."""
+        return frozenset(v for work in self.works for way in work.ways for v in way.covers)
 
     @cached_property
     def fixed(self) -> bool:
@@ -264,12 +274,18 @@ class _Builder:
                         tuple(_updates(layer, mask.get(layer.id), name) for mask in masks),
                     )
         self.item_index: dict[str, int] = {}
+        self.work_index: dict[str, int] = {}
+        #: The whole mask, where it is decided.
+        self.mask: dict[str, LayerUpdate] | None = None
+        if all(len(choice.options) == 1 for choice in self.choices):
+            self.mask = {c.layer: c.options[0] for c in self.choices if c.options[0] is not None}
 
     def build(self) -> Instance:
         graph = self.graph
         body = ("forward", "backward", "statistics", "update" if self.trips == 1 else "accumulate")
         operations = [operation for operation in graph.operations if operation.phase in body]
         items = self._items(operations)
+        self.work_index = {operation.id: index for index, operation in enumerate(operations)}
         works = tuple(self._work(operation) for operation in operations)
         outside = [
             operation
@@ -366,6 +382,7 @@ class _Builder:
             self._way(operation, index, alternative, masks)
             for index, alternative in enumerate(operation.alternatives)
             if any(alternative_allowed(operation, alternative, mask) for mask in masks)
+            and self._can_cover(alternative)
         )
         return Work(
             operation=operation.id,
@@ -386,7 +403,7 @@ class _Builder:
         masks: list[dict[str, LayerUpdate]],
     ) -> Way:
         names = list(dict.fromkeys(operand.tensor for operand in alternative.reads))
-        costs = [alternative_cost(operation, alternative, self.samples, mask) for mask in masks]
+        costs = [self._cost(operation, alternative, mask) for mask in masks]
         rates = self.request.rates
         return Way(
             name=alternative.name,
@@ -408,7 +425,25 @@ class _Builder:
                 for pair in alternative.in_place
                 if (name := alternative.reads[pair.read].tensor) in self.item_index
             ),
+            mutates=mutated_tensors(self.graph, operation, alternative),
+            covers=tuple(self.work_index[name] for name in alternative.covers),
         )
+
+    def _can_cover(self, alternative: Alternative) -> bool:
+        """Tell whether what an alternative covers is of this body, and may be updated."""
+        if not alternative.covers:
+            return True
+        if any(name not in self.work_index for name in alternative.covers):
+            return False
+        return self.mask is None or cover_allowed(self.graph, alternative, self.mask)
+
+    def _cost(
+        self, operation: Operation, alternative: Alternative, mask: Mapping[str, LayerUpdate]
+    ) -> tuple[int, int]:
+        """Return (MACs, moved bytes); while the mask is open, without what is covered."""
+        if alternative.covers and self.mask is not None:
+            return block_cost(self.graph, operation, alternative, self.samples, self.mask)
+        return alternative_cost(operation, alternative, self.samples, mask)
 
     def _outside(self, operation: Operation, what: str) -> tuple[int, tuple[int, ...]]:
         choice, wanted = self._demand(operation)

@@ -51,7 +51,7 @@ def sink_growing(table: Table, order: Steps) -> Steps:
         while target + 1 < len(steps):
             other, other_way = steps[target + 1]
             if not written.isdisjoint(table.reads[other][other_way]) or not stores.isdisjoint(
-                table.mutates[other]
+                table.mutates[other][other_way]
             ):
                 break
             target += 1
@@ -83,8 +83,8 @@ def list_schedule(table: Table, ways: Mapping[int, int]) -> Steps:
                 waiting[index] += 1
         for name in table.stores[work][way]:
             readers_of_store.setdefault(name, []).append(index)
-    for index, (work, _) in enumerate(steps):
-        for name in table.mutates[work]:
+    for index, (work, way) in enumerate(steps):
+        for name in table.mutates[work][way]:
             for reader in readers_of_store.get(name, ()):
                 if reader != index:
                     followers[reader].append(index)

@@ -34,7 +34,9 @@ class Table:
     macs: tuple[tuple[int, ...], ...]
     #: Parameters and states that a way reads and that some work mutates.
     stores: tuple[tuple[frozenset[str], ...], ...]
-    mutates: tuple[frozenset[str], ...]
+    mutates: tuple[tuple[frozenset[str], ...], ...]
+    #: Works that a way does as well.
+    covers: tuple[tuple[tuple[int, ...], ...], ...]
     #: Ways that the mask allows.
     allowed: tuple[tuple[int, ...], ...]
     given: tuple[int, ...]
@@ -102,7 +104,8 @@ class Table:
                 tuple(frozenset(mutable.intersection(way.stores)) for way in work.ways)
                 for work in works
             ),
-            mutates=tuple(frozenset(work.mutates) for work in works),
+            mutates=tuple(tuple(frozenset(way.mutates) for way in work.ways) for work in works),
+            covers=tuple(tuple(way.covers for way in work.ways) for work in works),
             allowed=tuple(
                 tuple(i for i, way in enumerate(work.ways) if way.time_ns[0] is not None)
                 for work in works
@@ -163,7 +166,7 @@ def _instances(
         serving = {}
         if changed and not changed.isdisjoint(table.stores[work][way]):
             return None  # a weight of this batch is read after its update
-        changed |= table.mutates[work]
+        changed |= table.mutates[work][way]
         for item in table.reads[work][way]:
             instance = latest.get(item)
             if instance is None:
@@ -175,6 +178,10 @@ def _instances(
         if computation >= most[work]:
             return None
         count[work] = computation + 1
+        for other in table.covers[work][way]:
+            if count.get(other):
+                return None  # that update has run already
+            count[other] = 1
         for item in table.writes[work]:
             latest[item] = len(made)
             made.append((item, computation, step))

@@ -155,7 +155,8 @@ def _solve_whole(pursuit: Pursuit, sides: list[Side]) -> None:
             clock=pursuit.clock,
             on_solution=pursuit.offer,
         )
-        side.proof, side.infeasible = result.proof, result.infeasible
+        if not side.instance.coverable:  # else the model leaves out what the request allows
+            side.proof, side.infeasible = result.proof, result.infeasible
 
 
 def _improve_by_model(pursuit: Pursuit) -> None:

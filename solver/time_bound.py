@@ -52,7 +52,10 @@ def _must_run(table: Table) -> set[int]:
     wanted = set(table.kept)
     must = set()
     for work in range(len(table.writes) - 1, -1, -1):
-        if table.instance.works[work].demanded[0] or not wanted.isdisjoint(table.writes[work]):
+        demanded = table.instance.works[work].demanded[0]
+        if (demanded and work not in table.instance.coverable) or not wanted.isdisjoint(
+            table.writes[work]
+        ):
             must.add(work)
             if table.allowed[work]:
                 wanted |= set.intersection(

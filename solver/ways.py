@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from memplan.solver.schedule import Schedule, Table
 
 __all__ = [
+    "block_ways",
     "fastest_ways",
     "light_updates",
     "needed_schedule",
@@ -18,11 +19,23 @@ __all__ = [
 
 
 def needed_schedule(table: Table, ways: Mapping[int, int]) -> list[tuple[int, int]]:
-    """Return the operations that are needed if each runs by ``ways``, once, in traced order."""
+    """Return the operations that are needed if each runs by ``ways``, once, in traced order.
+
+    What a needed operation covers does not run by itself.
+    """
+    chosen = _needed(table, ways, frozenset())
+    covered = frozenset(v for work, way in chosen for v in table.covers[work][way])
+    return _needed(table, ways, covered) if covered else chosen
+
+
+def _needed(
+    table: Table, ways: Mapping[int, int], covered: frozenset[int]
+) -> list[tuple[int, int]]:
     wanted = set(table.kept)
     chosen = []
     for index in range(len(table.instance.works) - 1, -1, -1):
-        if table.instance.works[index].demanded[0] or not wanted.isdisjoint(table.writes[index]):
+        demanded = table.instance.works[index].demanded[0] and index not in covered
+        if demanded or not wanted.isdisjoint(table.writes[index]):
             way = ways[index]
             chosen.append((index, way))
             wanted.update(table.reads[index][way])
@@ -36,7 +49,8 @@ def without_unread(table: Table, schedule: Schedule) -> list[tuple[int, int]]:
     kept = []
     for work, way in reversed(schedule):
         writes = table.writes[work]
-        if table.instance.works[work].demanded[0] or not wanted.isdisjoint(writes):
+        serves = table.instance.works[work].demanded[0] or table.covers[work][way]
+        if serves or not wanted.isdisjoint(writes):
             kept.append((work, way))
             wanted.difference_update(writes)
             wanted.update(table.reads[work][way])
@@ -52,7 +66,7 @@ def fastest_ways(table: Table) -> dict[int, int]:
     """
     readers = _reader_counts(table)
     ways = {}
-    for index, allowed in enumerate(table.allowed):
+    for index, allowed in enumerate(_single(table)):
         if allowed:
             _, ways[index] = min(
                 (_time_with_own_producers(table, readers, index, way), way) for way in allowed
@@ -67,14 +81,15 @@ def saving_ways(table: Table) -> dict[int, int]:
     that backward operations read become fewer.
     """
     ways = fastest_ways(table)
-    open_choices = [index for index, allowed in enumerate(table.allowed) if len(allowed) > 1]
+    single = _single(table)
+    open_choices = [index for index, allowed in enumerate(single) if len(allowed) > 1]
     best = _saved_bytes(table, ways)
     improved = True
     while improved:
         improved = False
         for index in open_choices:
             current = ways[index]
-            for way in table.allowed[index]:
+            for way in single[index]:
                 if way != current:
                     ways[index] = way
                     saved = _saved_bytes(table, ways)
@@ -121,7 +136,25 @@ def _time_with_own_producers(table: Table, readers: Mapping[int, int], work: int
 
 def plain_ways(table: Table) -> dict[int, int]:
     """Return the first alternative that the mask allows: by them nothing is extra."""
-    return {index: allowed[0] for index, allowed in enumerate(table.allowed) if allowed}
+    return {index: allowed[0] for index, allowed in enumerate(_single(table)) if allowed}
+
+
+def _single(table: Table) -> list[tuple[int, ...]]:
+    """Return for each operation the allowed alternatives that execute it alone."""
+    return [
+        tuple(way for way in allowed if not table.covers[index][way])
+        for index, allowed in enumerate(table.allowed)
+    ]
+
+
+def block_ways(table: Table, ways: Mapping[int, int]) -> dict[int, int]:
+    """Return ``ways`` with every block as one, where an alternative covers its updates."""
+    blocks = dict(ways)
+    for index, allowed in enumerate(table.allowed):
+        covering = [way for way in allowed if table.covers[index][way]]
+        if covering:
+            blocks[index] = max(covering, key=lambda way: len(table.covers[index][way]))
+    return blocks
 
 
 def light_updates(table: Table, ways: Mapping[int, int]) -> dict[int, int]:
@@ -130,11 +163,11 @@ def light_updates(table: Table, ways: Mapping[int, int]) -> dict[int, int]:
     A fused update needs no gradient but both operands of it, after the input gradient is there;
     for a small weight on large activations the plain one is lighter.
     """
-    light = dict(ways)
+    light, single = dict(ways), _single(table)
     for index, work in enumerate(table.instance.works):
-        if work.phase in ("update", "accumulate") and len(table.allowed[index]) > 1:
+        if work.phase in ("update", "accumulate") and len(single[index]) > 1:
             light[index] = min(
-                table.allowed[index],
+                single[index],
                 key=lambda way: (
                     sum(table.size[item] for item in table.reads[index][way])
                     + table.workspace[index][way]
@@ -152,6 +185,8 @@ def starting_ways(table: Table) -> Sequence[tuple[str, dict[int, int]]]:
         ("fastest, light updates", light_updates(table, fast)),
         ("saving, light updates", light_updates(table, saving)),
     ]
+    if any(way for work in table.covers for way in work):
+        candidates += [(f"{name}, blocks", block_ways(table, ways)) for name, ways in candidates]
     kept: list[tuple[str, dict[int, int]]] = []
     for name, ways in candidates:
         if all(ways != other for _, other in kept):

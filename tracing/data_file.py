@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.lib import format as npy
 from memplan.ir.errors import DataError
 from memplan.tracing.loaders.failures import one_line
 
-__all__ = ["name_samples", "read_arrays"]
+__all__ = ["Header", "name_samples", "read_arrays"]
 
 #: All arrays of a file together, unpacked.
 MAX_DATA_BYTES = 16 * 2**30
@@ -23,11 +24,25 @@ MAX_ARRAYS = 1000
 _SAVE = "save arrays x and y with numpy.savez"
 
 
-def read_arrays(path: str) -> dict[str, np.ndarray]:
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file says of an array before its numbers."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+def read_arrays(
+    path: str, check: Callable[[Mapping[str, Header]], None] | None = None
+) -> dict[str, np.ndarray]:
     """Return the arrays of a file by name: numbers all, none of them empty, all of them finite.
 
     Headers are read first.  Nothing is unpacked or allocated for an array whose header promises
     more or less than the file holds.
+
+    Args:
+        check: called with all headers before anything is unpacked (a few megabytes may become
+            gigabytes); raises DataError where an array is of no use.
 
     Raises:
         DataError: there is no such file, it is damaged or too large, or an array holds pickled
@@ -43,8 +58,9 @@ def read_arrays(path: str) -> dict[str, np.ndarray]:
                     f"{path}: {len(entries)} arrays of {size_bytes} bytes, at most {MAX_ARRAYS} "
                     f"of {MAX_DATA_BYTES} are read; save fewer samples"
                 )
-            for entry in entries:
-                _check_header(archive, entry, path)
+            headers = {_name(entry): _check_header(archive, entry, path) for entry in entries}
+            if check is not None:
+                check(headers)
             return {_name(entry): _read(archive, entry, path) for entry in entries}
     except DataError:
         raise
@@ -78,7 +94,7 @@ def _must_be_file(path: str) -> None:
         raise DataError(f"{path}: this is one array (.npy); {_SAVE}")
 
 
-def _check_header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: str) -> None:
+def _check_header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: str) -> Header:
     where = _where(entry, path)
     with archive.open(entry) as file:
         version = npy.read_magic(file)
@@ -101,6 +117,7 @@ def _check_header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: str) -
             f"{where} claims the shape {list(shape)}, which is {promised} bytes; the file holds "
             f"{found}; {_SAVE}"
         )
+    return Header(tuple(shape), dtype)
 
 
 def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: str) -> np.ndarray:

@@ -278,7 +278,8 @@ class _Lowering:
             )
         if torch.Tag.nondeterministic_seeded in target.tags and _draws(node):
             raise ModelError(
-                f"{where} draws random numbers; only dropout is supported: export in eval mode"
+                f"{where} draws random numbers, and only dropout may: export in eval mode "
+                "(model.eval()), or without run_decompositions()"
             )
         vals = node.meta.get("val")
         parts = vals if isinstance(vals, (tuple, list)) else [vals]
@@ -390,8 +391,12 @@ def _draws(node: fx.Node) -> bool:
     return arguments_by_name(node).get("dropout_p") != 0.0
 
 
+#: Operators of tracing's own that stay operations.
+_OURS = ("dropout", "dropout_backward", "batch_norm_train", "requantize", "range_backward")
+
+
 def _our_name(target: str) -> str:
-    for name in ("dropout", "dropout_backward", "batch_norm_train"):
+    for name in _OURS:
         if target == f"{NAMESPACE}.{name}.default":
             return f"memplan.{name}"
     return target

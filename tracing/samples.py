@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 
 from memplan.ir.errors import DataError
 from memplan.ir.graph import Operation, OpGraph, Tensor
-from memplan.tracing.data_file import name_samples, read_arrays
+from memplan.tracing.data_file import Header, name_samples, read_arrays
 from memplan.tracing.loaded import LoadedModel
 
 __all__ = [
@@ -82,22 +82,43 @@ class Samples:
             raise DataError(f"{self.source}: {said}; one of each belongs to a sample")
 
 
-def load_samples(path: str) -> Samples:
+def load_samples(path: str, check: Callable[[Samples], object] | None = None) -> Samples:
     """Read ``x`` (or one array per input, by its name) and ``y`` from an ``.npz`` file.
+
+    Args:
+        check: called with the samples on the meta device, without values, before anything is
+            unpacked; raises DataError where their shapes are of no use.
 
     Raises:
         DataError: the file is missing, damaged or too large, holds pickled objects, or an array
             is not numeric, is empty, or has values that are not finite.
     """
-    arrays = {name: _tensor(array) for name, array in read_arrays(path).items()}
+
+    def check_headers(headers: Mapping[str, Header]) -> None:
+        samples = _samples({name: _without_values(h) for name, h in headers.items()}, path)
+        if check is not None:
+            check(samples)
+
+    arrays = read_arrays(path, check_headers)
+    return _samples({name: _tensor(array) for name, array in arrays.items()}, path)
+
+
+def _samples(arrays: dict[str, torch.Tensor], path: str) -> Samples:
     y = arrays.pop("y", None)
     if not arrays:
         raise DataError(f"{path}: no inputs; save arrays x and y with numpy.savez")
     return Samples(arrays, y, path)
 
 
+def _without_values(header: Header) -> torch.Tensor:
+    dtype = _tensor(np.empty(0, header.dtype)).dtype
+    return torch.empty(header.shape, dtype=dtype, device="meta")
+
+
 def model_inputs(samples: Samples, model: LoadedModel) -> tuple[torch.Tensor, ...]:
     """Return the samples as the model's inputs, in order, of its dtypes.
+
+    Samples without values (on the meta device) are checked as far as they can be.
 
     Raises:
         DataError: an input is missing, or its shape, dtype or number of samples does not fit.
@@ -149,7 +170,7 @@ def fitting(
             f"with astype({_name(dtype)!r})"
         )
     converted = value.to(dtype)
-    if dtype.is_floating_point and batched:
+    if dtype.is_floating_point and batched and not value.is_meta:
         rows = (~converted.reshape(len(converted), -1).isfinite().all(dim=1)).nonzero().flatten()
         if len(rows):
             raise DataError(
@@ -177,7 +198,8 @@ def check_indices(values: torch.Tensor, tensor: Tensor, graph: OpGraph, where: s
 
     A label of ``IGNORED`` is none, and passes.
     """
-    limit = None if values.is_floating_point() else index_limit(graph, tensor)
+    checkable = not (values.is_floating_point() or values.is_meta)
+    limit = index_limit(graph, tensor) if checkable else None
     if limit is None:
         return
     wrong = (values < 0) | (values >= limit)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import torch
 from torch import fx
 
 from memplan.tracing.capture_arguments import is_call
 
-__all__ = ["without_chance"]
+__all__ = ["RECURRENCES", "silence_recurrence", "without_chance"]
 
 #: Position and value of the argument that turns an operation's randomness off.
 _QUIET: dict[str, tuple[int, Any]] = {
@@ -22,16 +21,17 @@ _QUIET: dict[str, tuple[int, Any]] = {
     "alpha_dropout_": (2, False),
     "feature_alpha_dropout": (2, False),
     "feature_alpha_dropout_": (2, False),
-    "native_dropout": (2, False),
     "scaled_dot_product_attention": (4, 0.0),
 }
-#: Batch norms that say at position 5 whether they use batch statistics.
-_BATCH_NORMS = (
-    "batch_norm.default",
-    "native_batch_norm.default",
-    "_native_batch_norm_legit_functional.default",
-)
-_FROZEN_BATCH_NORM = "_native_batch_norm_legit_no_training.default"
+#: Norms that say at position 5 whether they use the statistics of their input.
+_NORMS = ("batch_norm.default", "instance_norm.default")
+#: Recurrences with dropout between their layers, and the positions of its probability; whether
+#: it is active stands behind.
+RECURRENCES = {
+    f"{kind}.{overload}": position
+    for kind in ("lstm", "gru", "rnn_tanh", "rnn_relu")
+    for overload, position in (("input", 5), ("data", 6))
+}
 
 
 def without_chance(forward: fx.GraphModule, *, batch_statistics: bool = False) -> fx.GraphModule:
@@ -43,13 +43,11 @@ def without_chance(forward: fx.GraphModule, *, batch_statistics: bool = False) -
     """
     quiet = copy.deepcopy(forward)
     for node in quiet.graph.nodes:
-        if is_call(node, *_BATCH_NORMS) and node.args[3] is not None:
+        if is_call(node, *_NORMS) and node.args[3] is not None:
             node.update_arg(5, batch_statistics)
-        elif is_call(node, _FROZEN_BATCH_NORM) and batch_statistics:
-            # The same arguments and results, but for the flag that it lacks.
-            node.target = torch.ops.aten.native_batch_norm.default
-            node.args = (*node.args[:5], True, *node.args[5:])
         name = getattr(node.target, "_opname", "")
+        if is_call(node, *RECURRENCES):
+            silence_recurrence(node)
         if name not in _QUIET:
             continue
         position, value = _QUIET[name]
@@ -59,3 +57,9 @@ def without_chance(forward: fx.GraphModule, *, batch_statistics: bool = False) -
             node.update_kwarg("dropout_p", value)
     quiet.recompile()
     return quiet
+
+
+def silence_recurrence(node: fx.Node) -> None:
+    """Turn off the dropout between the layers of a recurrence."""
+    position = RECURRENCES[str(node.target).removeprefix("aten.")]
+    node.update_arg(position, 0.0)

@@ -17,10 +17,21 @@ from safetensors.torch import load_file, save_file
 from memplan.ir.errors import DataError
 from memplan.ir.graph import OpGraph, Tensor, WeightSource
 from memplan.tracing.loaders.pt2 import read_pt2_weights
+from memplan.tracing.loaders.sniff import sniff
+from memplan.tracing.quantized_weights import quantized_value
 
-__all__ = ["apply_source", "build_weights", "read_weights_file", "write_weights"]
+__all__ = [
+    "apply_source",
+    "build_weights",
+    "read_weights_file",
+    "real_parameters",
+    "real_value",
+    "write_weights",
+]
 
 Weights = Mapping[str, torch.Tensor]
+
+_ACCEPTED = "weights are the model's .pt2, or what plan MODEL --weights-out w.safetensors writes"
 
 
 def build_weights(graph: OpGraph, read: Callable[[], Weights]) -> dict[str, torch.Tensor]:
@@ -41,8 +52,39 @@ def build_weights(graph: OpGraph, read: Callable[[], Weights]) -> dict[str, torc
     }
 
 
+def real_parameters(graph: OpGraph, read: Callable[[], Weights]) -> dict[str, torch.Tensor]:
+    """Return the real values of the parameters of ``graph``, also where it has integers.
+
+    Raises:
+        DataError: a name is missing.
+    """
+    original = read()
+    return {
+        tensor.id: real_value(tensor.source, original)
+        for tensor in graph.tensors
+        if tensor.role == "parameter" and tensor.source is not None
+    }
+
+
 def apply_source(source: WeightSource, original: Weights) -> torch.Tensor:
     """Follow one recipe; folding is done in float64 and rounded once.
+
+    Raises:
+        DataError: ``original`` lacks a name, or integers cannot be made of its values.
+    """
+    value = real_value(source, original)
+    step = source.quantized
+    if step is None:
+        return value
+    weight = value if step.weight is None else real_value(step.weight, original)
+    try:
+        return quantized_value(step, value, weight)
+    except ValueError as error:
+        raise DataError(f"weights: {source.names[0] or source.names[1]}: {error}") from None
+
+
+def real_value(source: WeightSource, original: Weights) -> torch.Tensor:
+    """Follow one recipe up to its step to integers.
 
     Raises:
         DataError: ``original`` lacks a name.
@@ -95,15 +137,21 @@ def read_weights_file(graph: OpGraph, path: str) -> dict[str, torch.Tensor]:
     """
     try:
         with open(path, "rb") as file:
-            is_archive = file.read(2) == b"PK"
+            head = file.read(4)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    if is_archive:
+    if head == b"PK\3\4":
+        kind = sniff(path)
+        if kind != "pt2":
+            raise DataError(_no_weights(path, kind))
         return build_weights(graph, lambda: read_pt2_weights(path))
     try:
         stored = load_file(path)
     except (OSError, ValueError, SafetensorError) as error:
-        raise DataError(f"{path}: no safetensors file ({str(error).splitlines()[0]})") from None
+        if head[:1] == b"\x80":  # also a length that a safetensors file may begin with
+            raise DataError(_no_weights(path, "pickle")) from None
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path}: no safetensors file ({reason}); {_ACCEPTED}") from None
     weights = {}
     for tensor in graph.tensors:
         if tensor.source is None:
@@ -117,6 +165,11 @@ def read_weights_file(graph: OpGraph, path: str) -> dict[str, torch.Tensor]:
                 f"{path}: no weights for {tensor.id!r}; write the file again with --weights-out"
             )
     return weights
+
+
+def _no_weights(path: str, kind: str) -> str:
+    what = "this is no weights file" if kind == "unknown" else f"a {kind} (.pt) is not read here"
+    return f"{path}: {what}; {_ACCEPTED}"
 
 
 def _value(graph: OpGraph, tensor: Tensor, original: Weights) -> torch.Tensor:

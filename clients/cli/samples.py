@@ -51,7 +51,17 @@ def inputs_of_file(
     """
     from memplan.tracing.samples import load_samples
 
-    samples = load_samples(str(path))
+    def inputs_of(samples: Samples) -> dict[str, torch.Tensor]:
+        return _inputs(graph, batch, samples, micro_batch)
+
+    return inputs_of(load_samples(str(path), inputs_of))
+
+
+def _inputs(
+    graph: OpGraph, batch: int, samples: Samples, micro_batch: int | None
+) -> dict[str, torch.Tensor]:
+    """Return what the graph takes of samples; those without values are checked by their shapes."""
+    path = samples.source
     wanted = [tensor.id for tensor in graph.tensors if tensor.role == "input"]
     inputs, counts = {}, {}
     for tensor in _from_outside(graph):
@@ -130,7 +140,7 @@ def _refuse_ignored(labels: torch.Tensor, where: str) -> None:
     from memplan.tracing.data_file import name_samples
     from memplan.tracing.samples import IGNORED
 
-    if labels.is_floating_point():
+    if labels.is_floating_point() or labels.is_meta:
         return
     ignored = (labels == IGNORED).reshape(len(labels), -1).any(dim=1).nonzero().flatten()
     if len(ignored):

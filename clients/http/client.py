@@ -138,6 +138,22 @@ class PlannerClient:
                 response = self._ask(body, deadline)
         return Answer.from_json(response.content, self._base_url)
 
+    def graph(self, plan_id: str) -> OpGraph:
+        """Return the graph of a question: what was sent, or traced from an uploaded ``.pt2``.
+
+        Args:
+            plan_id: the last part of the address where the answer is.
+
+        Raises:
+            RequestError: that is no id.
+            ServiceError: the server has no such question, or cannot be reached.
+            GraphError: what it sends is no graph.
+        """
+        if not plan_id.isalnum():
+            raise RequestError(f"{plan_id[:80]!r} is no id of a plan; take it from its address")
+        response = self._send("GET", f"v1/plans/{plan_id}/graph", time.monotonic())
+        return OpGraph.from_json(response.content, self._base_url)
+
     def health(self) -> dict[str, Any]:
         """Return version and solver of the server.
 

@@ -34,13 +34,14 @@ def check_obligations(facts: Facts, findings: Findings) -> None:
 def _check_phases(facts: Facts, findings: Findings) -> None:
     allowed = _ONE_TRIP if facts.plan.trips == 1 else _SEVERAL_TRIPS
     for execution in facts.executions:
-        if execution.operation.phase not in allowed[execution.section]:
-            findings.add(
-                Rule.PHASE,
-                f"{execution.operation.id} of phase {execution.operation.phase} does not belong in "
-                f"the {execution.section} of a plan of {facts.plan.trips} trips",
-                execution.index,
-            )
+        for operation in (execution.operation, *execution.covered):
+            if operation.phase not in allowed[execution.section]:
+                findings.add(
+                    Rule.PHASE,
+                    f"{operation.id} of phase {operation.phase} does not belong in "
+                    f"the {execution.section} of a plan of {facts.plan.trips} trips",
+                    execution.index,
+                )
 
 
 def _check_updates(facts: Facts, findings: Findings) -> None:
@@ -49,17 +50,18 @@ def _check_updates(facts: Facts, findings: Findings) -> None:
     )
     runs: Counter[tuple[Phase, str]] = Counter()
     for execution in facts.executions:
-        parameter = execution.operation.parameter
-        if parameter is None:
-            continue
-        runs[execution.operation.phase, parameter] += 1
-        if parameter not in facts.updated:
-            findings.add(
-                Rule.UPDATE,
-                f"{execution.operation.id} serves {parameter}, which the mask freezes",
-                execution.index,
-                (parameter,),
-            )
+        for operation in (execution.operation, *execution.covered):
+            parameter = operation.parameter
+            if parameter is None:
+                continue
+            runs[operation.phase, parameter] += 1
+            if parameter not in facts.updated:
+                findings.add(
+                    Rule.UPDATE,
+                    f"{operation.id} serves {parameter}, which the mask freezes",
+                    execution.index,
+                    (parameter,),
+                )
     for parameter in sorted(facts.updated):
         for phase in phases:
             if runs[phase, parameter] != 1:

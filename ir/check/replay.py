@@ -90,7 +90,7 @@ class _Memory:
         for execution in executions:
             step, operation = execution.step, execution.operation
             read = set(step.reads)
-            mutated = set(operation.mutates)
+            mutated = set(execution.mutates)
             for operand, place in zip(execution.alternative.reads, step.reads, strict=True):
                 if place is None:
                     continue
@@ -98,7 +98,7 @@ class _Memory:
                     continue  # only the place is read, not what is there
                 self._read(execution, self.facts.plan.buffers[place])
                 self._check_version(execution, operand.tensor, trips)
-            for name, place in zip(operation.mutates, step.mutates, strict=True):
+            for name, place in zip(execution.mutates, step.mutates, strict=True):
                 if operation.phase != "clear" and place not in read:
                     self._read(execution, self.facts.plan.buffers[place])
                 if self.facts.graph.tensor[name].role == "accumulator":
@@ -172,7 +172,11 @@ class _Memory:
             )
 
     def _accumulate(self, execution: Execution, name: str, trip: int) -> None:
-        phase = execution.operation.phase
+        phase = next(
+            operation.phase
+            for operation in (execution.operation, *execution.covered)
+            if name in operation.mutates
+        )
         if phase == "clear":
             self.parts[name] = 0
         elif phase == "accumulate":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from memplan.ir.blocks import cover_allowed
 from memplan.ir.check.report import Findings, Rule
 from memplan.ir.check.structure import Facts
 from memplan.ir.errors import RequestError
@@ -21,6 +22,13 @@ def check_selection(facts: Facts, findings: Findings) -> None:
                 Rule.ALTERNATIVE,
                 f"{execution.operation.id}: alternative {execution.alternative.name} is for a mask "
                 f"along {', '.join(execution.alternative.axes or ())} only",
+                execution.index,
+            )
+        if not cover_allowed(facts.graph, execution.alternative, facts.mask):
+            findings.add(
+                Rule.ALTERNATIVE,
+                f"{execution.operation.id}: alternative {execution.alternative.name} updates "
+                "parameters as well, and the mask freezes one of them",
                 execution.index,
             )
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from memplan.ir.blocks import covered_operations, mutated_tensors
 from memplan.ir.check.report import Findings, Rule
 from memplan.ir.graph import Alternative, Operation, OpGraph
 from memplan.ir.plan import Buffer, Plan, Step
@@ -30,6 +31,10 @@ class Execution:
     step: Step
     operation: Operation
     alternative: Alternative
+    #: Updates and accumulations that the alternative performs as well.
+    covered: tuple[Operation, ...]
+    #: Tensors that are rewritten in their own bytes, in the order of the step's ``mutates``.
+    mutates: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +95,7 @@ def resolve(graph: OpGraph, plan: Plan, findings: Findings) -> Facts | None:
             index += 1
     mask = {update.layer: update for update in plan.mask}
     updated = updated_parameters(graph, mask)
-    mutated = updated.union(*(execution.operation.mutates for execution in executions))
+    mutated = updated.union(*(execution.mutates for execution in executions))
     for execution in executions:
         _check_references(graph, plan, execution, mutated, findings)
     if findings.has(Rule.REFERENCE):
@@ -98,8 +103,9 @@ def resolve(graph: OpGraph, plan: Plan, findings: Findings) -> Facts | None:
     order = {operation.id: place for place, operation in enumerate(graph.operations)}
     mutators: dict[str, set[int]] = {name: set() for name in mutated}
     for execution in executions:
-        for name in execution.operation.mutates:
-            mutators[name].add(order[execution.operation.id])
+        for operation in (execution.operation, *execution.covered):
+            for name in operation.mutates:
+                mutators[name].add(order[operation.id])
     return Facts(
         graph=graph,
         plan=plan,
@@ -121,7 +127,15 @@ def _execution(
         return None
     for alternative in operation.alternatives:
         if alternative.name == step.alternative:
-            return Execution(index, section, step, operation, alternative)
+            return Execution(
+                index,
+                section,
+                step,
+                operation,
+                alternative,
+                covered_operations(graph, alternative),
+                mutated_tensors(graph, operation, alternative),
+            )
     findings.add(
         Rule.REFERENCE, f"operation {operation.id} has no alternative {step.alternative!r}", index
     )
@@ -140,7 +154,7 @@ def _check_references(
     for kind, names, places in (
         ("reads", operands, step.reads),
         ("writes", operation.writes, step.writes),
-        ("mutates", operation.mutates, step.mutates),
+        ("mutates", execution.mutates, step.mutates),
     ):
         if len(names) != len(places):
             findings.add(

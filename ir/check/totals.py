@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from memplan.ir.baseline import baseline_bytes
+from memplan.ir.blocks import block_cost
 from memplan.ir.check.buffers import ram_regions
 from memplan.ir.check.occupancy import Occupancy
 from memplan.ir.check.report import Findings, Rule
@@ -113,8 +114,12 @@ def _costs(facts: Facts) -> tuple[int, int]:
     for execution in facts.executions:
         key = (execution.operation.id, execution.alternative.name)
         if key not in known:
-            known[key] = alternative_cost(
-                execution.operation, execution.alternative, plan.micro_batch, facts.mask
+            known[key] = block_cost(
+                facts.graph,
+                execution.operation,
+                execution.alternative,
+                plan.micro_batch,
+                facts.mask,
             )
         step_macs, moved_bytes = known[key]
         times = plan.trips if execution.section == "body" else 1

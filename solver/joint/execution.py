@@ -34,6 +34,8 @@ def add_execution(joint: JointModel) -> None:
                             model.add_implication(literal, ~joint.option[work.choice][o])
                 elif way.time_ns[0] is None:
                     model.add(literal == 0)
+                if way.covers:
+                    model.add(literal == 0)  # blocks are left to the heuristics
             model.add(sum(ways) == runs)
             if c:
                 model.add_implication(runs, joint.runs[v, c - 1])

@@ -9,7 +9,9 @@ __all__ = ["add_hints", "fits_model"]
 
 
 def fits_model(joint: JointModel, solution: Solution) -> bool:
-    """Tell whether the model has as many computations as the solution uses."""
+    """Tell whether the model has as many computations as the solution uses, and no blocks."""
+    if any(solution.table.covers[work][way] for work, way in solution.schedule):
+        return False
     count: dict[int, int] = {}
     for work, _ in solution.schedule:
         count[work] = count.get(work, 0) + 1

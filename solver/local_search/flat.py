@@ -48,6 +48,8 @@ class Flat(NamedTuple):
     first_option: Numbers
     write_start: Numbers
     write_item: Numbers
+    cover_start: Numbers
+    cover_work: Numbers
     mutate_start: Numbers
     mutate_name: Numbers
     most: Numbers
@@ -85,7 +87,7 @@ class Scratch(NamedTuple):
 def flatten(table: Table, limit_bytes: int) -> Flat:
     """Return the arrays of ``table``, with the limits that a walk keeps to."""
     works = table.instance.works
-    names = sorted({name for names in table.mutates for name in names})
+    names = sorted({name for ways in table.mutates for names in ways for name in names})
     number = {name: index for index, name in enumerate(names)}
     options = [(work, way) for work, ways in enumerate(table.reads) for way in range(len(ways))]
     read_start, read_item = _joined(table.reads[v][w] for v, w in options)
@@ -95,8 +97,9 @@ def flatten(table: Table, limit_bytes: int) -> Flat:
     )
     write_start, write_item = _joined(table.writes)
     mutate_start, mutate_name = _joined(
-        sorted(number[name] for name in names) for names in table.mutates
+        sorted(number[name] for name in table.mutates[v][w]) for v, w in options
     )
+    cover_start, cover_work = _joined(table.covers[v][w] for v, w in options)
     first_option, _ = _joined(table.reads)
     allowed = [way in table.allowed[work] for work, way in options]
     return Flat(
@@ -119,6 +122,8 @@ def flatten(table: Table, limit_bytes: int) -> Flat:
         first_option=first_option,
         write_start=write_start,
         write_item=write_item,
+        cover_start=cover_start,
+        cover_work=cover_work,
         mutate_start=mutate_start,
         mutate_name=mutate_name,
         most=_numbers(table.most_computations),

@@ -43,7 +43,7 @@ def measure(flat: Flat, scratch: Scratch, steps: Numbers, length: int) -> tuple[
             for at in range(flat.store_start[option], flat.store_start[option + 1]):
                 if changed[flat.store_name[at]]:
                     return -1, 0, 0
-        for at in range(flat.mutate_start[work], flat.mutate_start[work + 1]):
+        for at in range(flat.mutate_start[option], flat.mutate_start[option + 1]):
             changed[flat.mutate_name[at]] = True
             any_changed = True
         served_start[step] = reads
@@ -57,6 +57,10 @@ def measure(flat: Flat, scratch: Scratch, steps: Numbers, length: int) -> tuple[
         if runs[work] >= flat.most[work]:
             return -1, 0, 0
         runs[work] += 1
+        for at in range(flat.cover_start[option], flat.cover_start[option + 1]):
+            if runs[flat.cover_work[at]] > 0:
+                return -1, 0, 0
+            runs[flat.cover_work[at]] += 1
         for at in range(flat.write_start[work], flat.write_start[work + 1]):
             item = flat.write_item[at]
             latest[item] = instances
@@ -117,7 +121,7 @@ def without_unread(flat: Flat, scratch: Scratch, steps: Numbers, length: int) ->
     for step in range(length - 1, -1, -1):
         option = steps[step]
         work = flat.work_of[option]
-        needed = flat.demanded[work]
+        needed = flat.demanded[work] or flat.cover_start[option] < flat.cover_start[option + 1]
         for at in range(flat.write_start[work], flat.write_start[work + 1]):
             if wanted[flat.write_item[at]]:
                 needed = True

@@ -210,6 +210,8 @@ def change_option(flat: Flat, scratch: Scratch, steps: Numbers, length: int, usu
         choices = 0
         for option in range(flat.first_option[work], flat.first_option[work + 1]):
             choices += flat.allowed[option]
+            if flat.cover_start[option] < flat.cover_start[option + 1]:
+                choices = -16  # which updates run depends on it: that is the starts' choice
         if choices > 1:
             seen += 1
             if np.random.random() * seen < 1.0:

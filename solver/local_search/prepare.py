@@ -39,6 +39,8 @@ def prepare() -> None:
         first_option=np.arange(2),
         write_start=np.arange(2),
         write_item=zero,
+        cover_start=empty,
+        cover_work=none,
         mutate_start=empty,
         mutate_name=none,
         most=one,

@@ -62,6 +62,34 @@ def test_later_answers_are_polled(client: TestClient, worker: FakeWorker) -> Non
     assert client.get(location, headers={"Prefer": "wait=5"}).status_code == 200
 
 
+def test_the_graph_is_there_before_and_with_the_answer(
+    client: TestClient, worker: FakeWorker
+) -> None:
+    asked = question()
+    worker.go.clear()
+    status = post(client, body_of(asked))
+    place = status.json()["graph_location"]
+    assert status.headers["link"] == f'<{place}>; rel="related"; title="graph"'
+    assert OpGraph.from_json(client.get(place).content) == asked.graph
+    worker.go.set()
+    answered = post(client, body_of(asked), WAIT)
+    assert answered.headers["link"] == status.headers["link"]
+    graph = OpGraph.from_json(client.get(place).content)
+    plan = Answer.from_json(answered.content).plan
+    assert plan is not None
+    assert plan.certificate.graph_hash == graph.content_hash()
+    assert check(graph, plan).accepted
+
+
+def test_graphs_that_are_not_there(client: TestClient, worker: FakeWorker) -> None:
+    assert_problem(client.get("/v1/plans/absent/graph"), 404, "absent", "/v1/plans")
+    worker.failure = ProblemError(500, "child-ended", "perhaps out of memory")
+    post(client, body_of(question()), WAIT)
+    place = post(client, body_of(question())).json()["graph_location"]
+    client.get(place.removesuffix("/graph"), headers={"Prefer": "wait=5"})
+    assert_problem(client.get(place), 500, "perhaps out of memory")
+
+
 def test_the_same_question_is_worked_on_once(client: TestClient, worker: FakeWorker) -> None:
     worker.go.clear()
     locations = {post(client, body_of(question())).headers["location"] for _ in range(3)}
@@ -272,7 +300,10 @@ def test_answers_outlive_the_server_in_a_file(tmp_path: Any, worker: FakeWorker)
     settings = Settings(store_path=tmp_path / "answers.sqlite")
     for _ in range(2):
         with TestClient(create_app(settings, worker=worker)) as client:
-            assert post(client, body_of(question()), WAIT).status_code == 200
+            response = post(client, body_of(question()), WAIT)
+            assert response.status_code == 200
+            graph = client.get(response.headers["content-location"] + "/graph")
+            assert OpGraph.from_json(graph.content) == question().graph
     assert len(worker.solved) == 1
 
 

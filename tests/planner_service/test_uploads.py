@@ -50,6 +50,8 @@ def test_an_exported_program_is_traced_and_planned(client: TestClient, worker: F
     settings = worker.traced[0]
     assert (settings["batch"], settings["optimizer"], settings["learning_rate"]) == (2, "adam", 0.5)
     assert worker.solved[0].request.budget_bytes == 2**20
+    place = response.links["related"]["url"]
+    assert OpGraph.from_json(client.get(place).content) == worker.graph
 
 
 def test_a_mask_in_a_form(client: TestClient, worker: FakeWorker) -> None:

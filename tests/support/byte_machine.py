@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
+from memplan.ir.blocks import covered_operations, mutated_tensors
 from memplan.ir.graph import Operation, OpGraph
 from memplan.ir.plan import Buffer, Plan, Step
 
@@ -88,11 +89,15 @@ class _Machine:
             b = plan.buffers[place]
             if self.read(b) != self.value(b, name, batch, trip):
                 self.faults.append(f"step {index}: {operation.id} finds something else for {name}")
-            if name not in operation.mutates and not self.is_version(operation, name, batch, trip):
+            mine = mutated_tensors(self.graph, operation, way)
+            if name not in mine and not self.is_version(operation, name, batch, trip):
                 self.faults.append(f"step {index}: {operation.id} reads {name} too late")
-        for name, place in zip(operation.mutates, step.mutates, strict=True):
-            self.mutate(index, operation, name, batch, trip)
-            self.write(plan.buffers[place], self.value(plan.buffers[place], name))
+        places = iter(step.mutates)
+        for each in (operation, *covered_operations(self.graph, way)):
+            for name in each.mutates:
+                self.mutate(index, each, name, batch, trip)
+                b = plan.buffers[next(places)]
+                self.write(b, self.value(b, name))
         if step.workspace is not None:
             b = plan.buffers[step.workspace]
             self.write(b, pattern(b.size_bytes, "workspace", index, batch, trip))

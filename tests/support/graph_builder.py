@@ -48,6 +48,7 @@ def alternative(
     moved: Amount = 0,
     cuts: Iterable[Cut] = (),
     axes: Sequence[UpdatedAxis] | None = None,
+    covers: Sequence[str] = (),
 ) -> Alternative:
     """Return one way to execute an operation."""
     return Alternative(
@@ -60,6 +61,7 @@ def alternative(
         moved_bytes=affine(moved),
         slices=tuple(AxisSize(axis=axis, channels=channels) for axis, channels in cuts),
         axes=None if axes is None else tuple(axes),
+        covers=tuple(covers),
     )
 
 

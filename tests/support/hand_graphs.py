@@ -5,7 +5,7 @@ from __future__ import annotations
 from memplan.ir.graph import Alternative, OpGraph
 from tests.support.graph_builder import Cut, GraphBuilder, alternative
 
-__all__ = ["HAND_GRAPHS", "chain", "diamond", "inference", "statistics", "two_layers"]
+__all__ = ["HAND_GRAPHS", "block", "chain", "diamond", "inference", "statistics", "two_layers"]
 
 
 #: Channels of the layers of ``two_layers``.
@@ -82,6 +82,49 @@ def _loss_of_logits(build: GraphBuilder, gradient: str) -> None:
     build.forward("loss", "loss", 4, way, recomputable=False)
     way = alternative(["logits", "y"], moved=(0, 32), in_place=[(0, 0)])
     build.backward("loss.back", gradient, (0, 16), way)
+
+
+def block(covers: tuple[str, ...] = ("w1", "b1")) -> OpGraph:
+    """Return a layer whose wide gradient need not exist: strips give what it is needed for.
+
+    ``narrow`` (layer ``l0``), ``wide`` (``l1``, 16 bytes a sample) and back.  The gradient of
+    ``wide`` takes 200 bytes a sample; from it come the input gradient and those of ``w1`` and
+    ``b1``.  An alternative of the input gradient does without and covers both updates.
+    """
+    build = GraphBuilder("block")
+    build.tensor("x", "input", (0, 16))
+    build.tensor("y", "label", (0, 8))
+    for name, size in (("w0", 32), ("w1", 24), ("b1", 8)):
+        build.tensor(name, "parameter", size)
+    build.layer("l0", weight="w0", parameters=32, macs=(0, 20))
+    build.layer("l1", weight="w1", bias="b1", parameters=32, bias_parameters=8, macs=(0, 40))
+    build.forward("f0", "narrow", (0, 16), alternative(["x", "w0"], macs=(0, 20)), "l0")
+    way = alternative(["narrow", "w1", "b1"], macs=(0, 40))
+    build.forward("f1", "logits", (0, 16), way, "l1")
+    _loss_of_logits(build, "g.logits")
+    way = alternative(["g.logits"], macs=(0, 30), moved=(0, 200))
+    build.backward("widen", "g.wide", (0, 200), way)
+    strips = {
+        phase: alternative(
+            ["g.logits", "narrow", "w1"],
+            f"strips_{phase}",
+            macs=(0, 70),
+            moved=(0, 60),
+            workspace=24,
+            covers=[f"{phase}.{name}" for name in covers],
+        )
+        for phase in ("update", "accumulate")
+    }
+    plain = alternative(["g.wide", "w1"], macs=(0, 40), moved=(0, 200))
+    build.backward("narrow.back", "g.narrow", (0, 16), [plain, *strips.values()], "l1")
+    for name, size, operands in (("w1", 24, ["g.wide", "narrow"]), ("b1", 8, ["g.wide"])):
+        way = alternative(operands, macs=(0, 40), moved=(0, 200))
+        build.backward(f"{name}.back", f"g.{name}", size, way, "l1")
+        build.sgd(name, f"g.{name}", size, "l1")
+    way = alternative(["g.narrow", "x"], macs=(0, 20), moved=(0, 32))
+    build.backward("w0.back", "g.w0", 32, way, "l0")
+    build.sgd("w0", "g.w0", 32, "l0")
+    return build.build(["loss"])
 
 
 def two_layers() -> OpGraph:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from memplan.ir.baseline import baseline_bytes
+from memplan.ir.blocks import block_cost, mutated_tensors
 from memplan.ir.graph import Alternative, Operation, OpGraph
 from memplan.ir.importance import importance_units, total_units
 from memplan.ir.options import update_options
@@ -134,7 +135,7 @@ class Layout:
                 self.ways.append((operation, way))
             self.sections.append((start, len(self.ways)))
         total = len(self.ways)
-        mutated = {name for operation, _ in self.ways for name in operation.mutates}
+        mutated = {name for each in self.ways for name in mutated_tensors(self.graph, *each)}
         body_start, body_end = self.sections[1]
         latest: dict[str, int] = {}
         used = {o.tensor for _, way in self.ways for o in way.reads}
@@ -172,7 +173,9 @@ class Layout:
                     "alternative": way.name,
                     "reads": tuple(reads),
                     "writes": tuple(writes),
-                    "mutates": tuple(latest[name] for name in operation.mutates),
+                    "mutates": tuple(
+                        latest[name] for name in mutated_tensors(self.graph, operation, way)
+                    ),
                     "workspace": workspace,
                 }
             )
@@ -334,7 +337,7 @@ class Layout:
         runs: dict[str, int] = {}
         for index, (operation, way) in enumerate(self.ways):
             times = self.trips if self.sections[1][0] <= index < self.sections[1][1] else 1
-            cost, moved = alternative_cost(operation, way, samples, self.mask)
+            cost, moved = block_cost(graph, operation, way, samples, self.mask)
             macs += times * cost
             time_ns += times * request.rates.time_ns(cost, moved)
             runs[operation.id] = runs.get(operation.id, 0) + 1

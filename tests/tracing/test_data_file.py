@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from numpy.lib import format as npy
 
 from memplan.ir.errors import DataError
-from memplan.tracing.data_file import name_samples, read_arrays
+from memplan.tracing.data_file import Header, name_samples, read_arrays
 
 
 def test_arrays_are_read_as_they_were_saved(tmp_path: Path) -> None:
@@ -67,6 +68,25 @@ def test_senseless_headers(tmp_path: Path, shape: tuple[int, ...], dtype: str) -
     claiming(tmp_path / "data.npz", shape, dtype)
     with pytest.raises(DataError):
         read_arrays(str(tmp_path / "data.npz"))
+
+
+def test_nothing_is_unpacked_before_the_headers_are_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "data.npz"
+    np.savez_compressed(path, x=np.zeros((4, 7), np.float32), y=np.zeros(4, np.int64))
+
+    def unpack(*_: object, **__: object) -> None:
+        raise AssertionError("unpacked")
+
+    def refuse(headers: Mapping[str, Header]) -> None:
+        assert headers["x"] == Header((4, 7), np.dtype(np.float32))
+        assert headers["y"].shape == (4,)
+        raise DataError("of no use")
+
+    monkeypatch.setattr(npy, "read_array", unpack)
+    with pytest.raises(DataError, match="of no use"):
+        read_arrays(str(path), refuse)
 
 
 def test_data_files_run_no_code(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from torch import nn
 
 from memplan.ir.errors import DataError
 from memplan.ir.graph import OpGraph
-from memplan.tracing import TraceSettings, trace
+from memplan.tracing import TraceSettings, data_file, trace
 from memplan.tracing.loaders import load_module
 from memplan.tracing.samples import (
     Samples,
@@ -37,6 +38,25 @@ def test_samples_are_read_from_npz(tmp_path: Path) -> None:
     assert samples.y is not None
     assert samples.y.tolist() == [0, 1, 2]
     assert samples.source == path
+
+
+def test_shapes_are_checked_without_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load_module(nn.Linear(5, 4), torch.randn(2, 5))
+    path = str(tmp_path / "data.npz")
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"x": np.zeros((2, 6), np.float32)}, "the model takes"),
+        ({"x": np.zeros((2, 5), np.uint16)}, "int64"),
+        ({"x": np.zeros((2, 5), np.float32), "y": np.zeros(3)}, "y has 3 samples"),
+    ]
+    monkeypatch.setattr(data_file, "_read", None)
+    for arrays, complaint in wrong:
+        np.savez_compressed(path, **arrays)
+        with pytest.raises(DataError, match=complaint):
+            load_samples(path, lambda samples: model_inputs(samples, model))
+    monkeypatch.undo()
+    np.savez(path, x=np.ones((2, 5), np.float32))
+    samples = load_samples(path, lambda samples: model_inputs(samples, model))
+    assert torch.equal(samples.x["x"], torch.ones(2, 5))
 
 
 def test_a_file_without_inputs(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,19 @@ def test_files_that_hold_no_weights(tmp_path: Path, content: bytes) -> None:
     assert "\n" not in str(caught.value)
     with pytest.raises(DataError, match="cannot be read"):
         read_weights_file(graph, str(tmp_path / "absent"))
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_what_to_do_with_a_pickle(tmp_path: Path, zipped: bool) -> None:
+    _, graph = traced(network())
+    path = tmp_path / "m.pt"
+    torch.save({}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(DataError, match=r"a pickle \(\.pt\).*--weights-out w\.safetensors"):
+        read_weights_file(graph, str(path))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("notes.txt", "")
+    with pytest.raises(DataError, match=r"no weights file; weights are the model's \.pt2"):
+        read_weights_file(graph, str(path))
 
 
 def test_a_hostile_program_gives_no_weights_and_runs_nothing(tmp_path: Path) -> None:

@@ -157,8 +157,11 @@ def _to_loaded(
     program: ExportedProgram, module: torch.nn.Module, batch: int, name: str
 ) -> LoadedModel:
     signature = program.graph_signature
-    for output in signature.output_specs:
-        if output.kind not in (OutputKind.USER_OUTPUT, OutputKind.BUFFER_MUTATION):
+    mutations: dict[int, str] = {}
+    for position, output in enumerate(signature.output_specs):
+        if output.kind is OutputKind.BUFFER_MUTATION:
+            mutations[position] = str(output.target)
+        elif output.kind is not OutputKind.USER_OUTPUT:
             raise ModelError(f"{name}: the model changes {output.target or 'its input'} in place")
     placeholders = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
     tied = _tied_names(module)
@@ -203,7 +206,7 @@ def _to_loaded(
             raise ModelError(
                 f"{name}: the model holds a {spec.kind.name.lower()}, which is no tensor"
             )
-    forward = unlift(program.graph, bindings, attributes, tied, name)
+    forward = unlift(program.graph, bindings, attributes, tied, name, mutations=mutations)
     return LoadedModel(
         name=name,
         forward=forward,

@@ -122,7 +122,7 @@ def _assemble(
     by_position = list(placeholders.items())
     if len(signature.input_specs) != len(by_position):
         raise ModelError(f"{path}: the signature does not fit the graph's inputs")
-    _refuse_mutations(signature.output_specs, path)
+    mutations = _mutations(signature.output_specs, graph.outputs, path)
     tied = first_names(stored)
     bindings: dict[str, Binding] = {}
     attributes: dict[str, torch.Tensor] = {}
@@ -165,7 +165,7 @@ def _assemble(
     attributes |= read_tensors(archive, with_values, _MAX_VALUES_BYTES)
     if not inputs or not inputs[0].shape:
         raise ModelError(f"{path}: the first input must be a tensor with a batch dimension")
-    forward = unlift(lifted, bindings, attributes, tied, path, nested)
+    forward = unlift(lifted, bindings, attributes, tied, path, nested, mutations)
     return LoadedModel(
         name=_model_name(path),
         forward=forward,
@@ -195,11 +195,34 @@ def _stored_name(kind: str, spec: Any, path: str) -> str | None:
     return name
 
 
-def _refuse_mutations(outputs: list[dict[str, Any]], path: str) -> None:
-    for union in outputs:
-        kind = next(iter(union))
-        if kind not in ("user_output", "buffer_mutation"):
-            raise ModelError(f"{path}: the graph has an output of kind {kind[:40]!r}")
+def _mutations(
+    specs: list[dict[str, Any]], outputs: list[dict[str, Any]], path: str
+) -> dict[int, str]:
+    """Return which outputs are new values of buffers, by position.
+
+    Such outputs exist after ``run_decompositions()``, which leaves nothing in place.
+    """
+    if len(specs) != len(outputs):
+        raise ModelError(f"{path}: the signature does not fit the graph's outputs")
+    mutations = {}
+    for position, union in enumerate(specs):
+        ((kind, spec),) = union.items()
+        if kind == "user_input_mutation":
+            raise ModelError(
+                f"{path}: the model changes an input in place; a plan cannot repeat that: write "
+                "this part out of place and export again"
+            )
+        if kind == "buffer_mutation":
+            name = spec.get("buffer_name") if isinstance(spec, dict) else None
+            if not isinstance(name, str) or not name:
+                raise ModelError(f"{path}: an output is the new value of a buffer without a name")
+            mutations[position] = name
+        elif kind != "user_output":
+            raise ModelError(
+                f"{path}: the graph has an output of kind {kind[:40]!r}, which a forward pass has "
+                "not; export the model itself, without loss and gradients"
+            )
+    return mutations
 
 
 def _input(name: str, position: int, meta: TensorMeta, path: str) -> InputSpec:

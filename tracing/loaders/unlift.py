@@ -18,6 +18,7 @@ from torch import fx
 from memplan.ir.errors import ModelError
 from memplan.ir.limits import MAX_OPERATIONS
 from memplan.tracing.loaders.names import check_name
+from memplan.tracing.loaders.recompose import recompose
 
 __all__ = ["ASSERTIONS", "Attribute", "Baked", "Binding", "SIZE_FUNCTIONS", "UserInput", "unlift"]
 
@@ -69,8 +70,9 @@ def unlift(
     tied: Mapping[str, str],
     where: str,
     nested: Mapping[str, fx.Graph] | None = None,
+    mutations: Mapping[int, str] | None = None,
 ) -> fx.GraphModule:
-    """Return the forward graph.
+    """Return the forward graph; it returns what the user gets, and no new values of buffers.
 
     Args:
         graph: lifted.
@@ -80,9 +82,11 @@ def unlift(
         where: start of error messages.
         nested: graphs of nested blocks, by the target of the ``get_attr`` that stands for them;
             by default modules of ``graph.owning_module``.
+        mutations: which outputs are new values of buffers, by position.
 
     Raises:
-        ModelError: the graph holds an operation that is neither ATen nor on sizes.
+        ModelError: the graph holds an operation that is neither ATen nor on sizes, or a norm or
+            a dropout that is decomposed too far (see ``recompose``).
     """
     built = fx.Graph()
     copier = _Copier(built, where, nested)
@@ -103,10 +107,21 @@ def unlift(
                     getters[first] = built.get_attr(check_name(first, where))
                 environment[node] = getters.get(first)
     results = copier.copy_body(graph, environment)
-    outputs = tuple(result for result in results if isinstance(result, fx.Node))
+    mutations = mutations or {}
+    outputs = tuple(
+        result
+        for position, result in enumerate(results)
+        if isinstance(result, fx.Node) and position not in mutations
+    )
     if not outputs:
         raise ModelError(f"{where}: the model returns no tensor")
     built.output(outputs)
+    updates = {
+        tied.get(name, name): results[position]
+        for position, name in mutations.items()
+        if isinstance(results[position], fx.Node)
+    }
+    recompose(built, updates, where)
     built.eliminate_dead_code(_has_effect)
     return fx.GraphModule(dict(attributes), built, class_name="Forward")
 

@@ -12,6 +12,12 @@ __all__ = ["MAX_VALUE_BYTES", "on_meta", "statistics_only"]
 #: Buffers and constants above this size are traced without values.
 MAX_VALUE_BYTES = 16 * 2**20
 
+#: Norms, as exported and after ``run_decompositions()``, and what counts their batches.
+_NORMS = {
+    "batch_norm", "instance_norm", "native_batch_norm", "_native_batch_norm_legit",
+    "_native_batch_norm_legit_functional", "_native_batch_norm_legit_no_training", "add_",
+}  # fmt: skip
+
 
 def on_meta(tensor: torch.Tensor, *, parameter: bool) -> torch.Tensor:
     """Return a tensor of the same shape, strides, dtype and gradient flag without bytes."""
@@ -24,4 +30,4 @@ def on_meta(tensor: torch.Tensor, *, parameter: bool) -> torch.Tensor:
 def statistics_only(users: Iterable[fx.Node]) -> bool:
     """Tell whether all that reads a buffer is batch norm and its counter, not the computation."""
     names = {getattr(node.target, "_opname", "") for node in users}
-    return bool(names) and names <= {"batch_norm", "instance_norm", "add_"}
+    return bool(names) and names <= _NORMS

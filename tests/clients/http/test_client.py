@@ -17,6 +17,7 @@ from memplan.ir.errors import (
 )
 from memplan.planner_service.app import create_app
 from memplan.planner_service.problems import ProblemError
+from memplan.planner_service.question import question_id
 from tests.support.answers import found
 from tests.support.service import FakeWorker, question
 
@@ -37,6 +38,17 @@ def test_plan(client: PlannerClient) -> None:
     answer = client.plan(asked.graph, asked.request, wait=10)
     assert answer.plan is not None
     assert check(asked.graph, answer.plan).accepted
+
+
+def test_the_graph_of_a_plan(client: PlannerClient) -> None:
+    asked = question()
+    client.plan(asked.graph, asked.request, wait=10)
+    assert client.graph(question_id(asked)) == asked.graph
+    with pytest.raises(ServiceError, match="no question has the id absent") as failure:
+        client.graph("absent")
+    assert failure.value.status == 404
+    with pytest.raises(RequestError, match="no id of a plan"):
+        client.graph("../healthz")
 
 
 def test_giving_up_leaves_the_server_at_work(client: PlannerClient, worker: FakeWorker) -> None:

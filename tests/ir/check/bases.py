@@ -113,6 +113,28 @@ def _fused() -> tuple[OpGraph, Plan]:
     return graph, naive_plan(graph, request, body=body, reuse=True)
 
 
+def _block(trips: int) -> tuple[OpGraph, Plan]:
+    graph = hand_graphs.block()
+    request = PlanRequest(budget_bytes=LARGE, batch=4, micro_batch=4 // trips, update="full")
+    phase = "update" if trips == 1 else "accumulate"
+    body = plain_body(graph, naive_plan(graph, request).update_of, trips)
+    gone = {"widen", "w1.back", "b1.back", f"{phase}.w1", f"{phase}.b1"}
+    body = [
+        (name, f"strips_{phase}" if name == "narrow.back" else way)
+        for name, way in body
+        if name not in gone
+    ]
+    return graph, naive_plan(graph, request, body=body, reuse=True, in_place=True)
+
+
+def _block_of_one_trip() -> tuple[OpGraph, Plan]:
+    return _block(1)
+
+
+def _block_of_two_trips() -> tuple[OpGraph, Plan]:
+    return _block(2)
+
+
 def _statistics() -> tuple[OpGraph, Plan]:
     graph = hand_graphs.statistics()
     return graph, naive_plan(graph, PlanRequest(budget_bytes=LARGE, batch=8), reuse=True)
@@ -138,6 +160,8 @@ BASES: dict[str, Callable[[], tuple[OpGraph, Plan]]] = {
     "board": _on_a_board,
     "sliced": _sliced,
     "recomputed": _recomputed,
+    "block": _block_of_one_trip,
+    "block-of-two-trips": _block_of_two_trips,
     "fused": _fused,
     "statistics": _statistics,
     "diamond": _diamond,

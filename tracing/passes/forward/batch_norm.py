@@ -16,11 +16,6 @@ from memplan.tracing.settings import TraceSettings
 
 __all__ = ["treat_batch_norm"]
 
-_FUNCTIONAL = {
-    "_native_batch_norm_legit_no_training.default": False,
-    "_native_batch_norm_legit_functional.default": True,
-    "native_batch_norm.default": None,
-}
 _CONVOLUTIONS = (
     "conv1d.default",
     "conv2d.default",
@@ -46,10 +41,9 @@ def treat_batch_norm(forward: Forward, settings: TraceSettings) -> None:
     statistics = settings.trains and settings.batch_norm == "train"
     _drop_counters(forward)
     for node in list(forward.graph.nodes):
-        found = _read(node)
-        if found is None:
+        if not is_call(node, "batch_norm.default"):
             continue
-        result, named = found
+        named = arguments_by_name(node)
         has_running = named["running_mean"] is not None and named["running_var"] is not None
         with forward.graph.inserting_before(node):
             if statistics or not has_running:
@@ -60,28 +54,25 @@ def treat_batch_norm(forward: Forward, settings: TraceSettings) -> None:
             replacement.meta = {**node.meta, **replacement.meta}
         forward.shapes[replacement.name] = forward.shapes[named["input"].name]
         forward.dtypes[replacement.name] = forward.dtypes[named["input"].name]
-        for user in result:
-            user.replace_all_uses_with(replacement)
-            if user is not node:
-                forward.graph.erase_node(user)
+        node.replace_all_uses_with(replacement)
         forward.graph.erase_node(node)
     forward.graph.eliminate_dead_code()
+    if statistics:
+        _refuse_spelled_out(forward)
 
 
-def _read(node: fx.Node) -> tuple[list[fx.Node], dict[str, Any]] | None:
-    """Return the nodes that stand for the result, and the arguments; None if no batch norm."""
-    if is_call(node, "batch_norm.default"):
-        return [node], arguments_by_name(node)
-    if not is_call(node, *_FUNCTIONAL):
-        return None
-    # A functional form: its first result is the output, the others must not be read.
-    users = list(node.users)
-    if any(user.args[1] != 0 and user.users for user in users):
-        return None
-    for user in users:
-        if user.args[1] != 0:
-            user.graph.erase_node(user)
-    return [user for user in users if user.args[1] == 0], arguments_by_name(node)
+def _refuse_spelled_out(forward: Forward) -> None:
+    """Refuse norms that read running statistics and are no batch norm any more."""
+    for node in forward.graph.nodes:
+        name = forward.attribute_behind(node) or ""
+        if name.rpartition(".")[2] not in ("running_mean", "running_var"):
+            continue
+        reader = next((u for u in node.users if not is_call(u, "instance_norm.default")), None)
+        if reader is not None:
+            raise ModelError(
+                f"{forward.model.name}: {reader.target} reads {name}: this norm cannot use batch "
+                "statistics; use batch norm frozen, or export without run_decompositions()"
+            )
 
 
 def _drop_counters(forward: Forward) -> None:

@@ -12,11 +12,18 @@ __all__ = ["instance_norm_to_group_norm"]
 
 
 def instance_norm_to_group_norm(forward: Forward, settings: TraceSettings) -> None:
-    """Rewrite instance norms over input statistics, which torch computes as a batch norm."""
+    """Rewrite instance norms over input statistics, which torch computes as a batch norm.
+
+    One with running statistics uses these, as in eval mode, unless the settings say otherwise.
+    """
+    statistics = settings.trains and settings.batch_norm == "train"
     for node in list(forward.graph.nodes):
         if not is_call(node, "instance_norm.default"):
             continue
         named = arguments_by_name(node)
+        if named["running_mean"] is not None and not statistics:
+            node.update_arg(5, False)
+            continue
         if not named["use_input_stats"] or named["running_mean"] is not None:
             continue
         x = named["input"]

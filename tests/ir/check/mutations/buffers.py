@@ -82,7 +82,7 @@ def wrong_scope(case: Case) -> Iterator[Plan]:
 
 @mutation(Rule.SCOPE)
 def frozen_weight_in_the_arena(case: Case) -> Iterator[Plan]:
-    mutated = {name for s in case.plan.steps for name in case.graph.operation[s.operation].mutates}
+    mutated = {case.plan.buffers[place].tensor for s in case.plan.steps for place in s.mutates}
     for tensor in case.graph.tensors:
         if tensor.role == "parameter" and tensor.id not in mutated:
             yield _with_extra(case.plan, tensor.id, tensor.size_bytes.at(1), "persistent")

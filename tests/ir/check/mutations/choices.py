@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from memplan.ir.check import Rule
-from memplan.ir.plan import Plan
+from memplan.ir.graph import Alternative, Operand
+from memplan.ir.plan import Plan, Step
 from memplan.ir.request import LayerUpdate
 from tests.ir.check.bases import (
     Case,
@@ -167,6 +168,87 @@ def update_twice(case: Case) -> Iterator[Plan]:
         step = case.plan.steps[index]
         again = step.model_copy(update={"computation": 1})
         yield insert_step(case.plan, index + 1, again)
+
+
+@mutation(Rule.UPDATE)
+def update_beside_the_block_that_covers_it(case: Case) -> Iterator[Plan]:
+    """Add the covered update by itself, with a gradient of its own."""
+    for step in case.plan.steps:
+        covers = _alternative(case, step).covers
+        if covers:
+            body = [(each.operation, each.alternative) for each in case.plan.body]
+            names = [name for name, _ in body]
+            gradient = next(o.tensor for o in _operands(case, covers[-1]) if "g." in o.tensor)
+            more = [("widen", "plain"), (case.graph.producer[gradient].id, "plain")]
+            more.append((covers[-1], "plain"))
+            place = names.index(step.operation)
+            for at in (place, place + 1, len(body)):
+                yield naive_plan(
+                    case.graph,
+                    case.plan.request,
+                    mask=case.plan.mask,
+                    micro_batch=case.plan.micro_batch,
+                    body=[*body[:at], *more, *body[at:]],
+                )
+
+
+@mutation(Rule.UPDATE)
+def block_taken_apart(case: Case) -> Iterator[Plan]:
+    """Execute the plain alternative where the block's covered two updates."""
+    for step in case.plan.steps:
+        if case.plan.trips > 1 and _alternative(case, step).covers:
+            body = [(each.operation, each.alternative) for each in case.plan.body]
+            place = next(i for i, (name, _) in enumerate(body) if name == step.operation)
+            body[place : place + 1] = [("widen", "plain"), (step.operation, "plain")]
+            yield naive_plan(
+                case.graph,
+                case.plan.request,
+                mask=case.plan.mask,
+                micro_batch=case.plan.micro_batch,
+                body=body,
+            )
+
+
+@mutation(Rule.ALTERNATIVE)
+def block_that_updates_a_frozen_parameter(case: Case) -> Iterator[Plan]:
+    if any(_alternative(case, step).covers for step in case.plan.steps):
+        body = [(step.operation, step.alternative) for step in case.plan.body]
+        mask = tuple(
+            update.model_copy(update={"bias": False}) if update.layer == "l1" else update
+            for update in case.plan.mask
+        )
+        yield naive_plan(
+            case.graph,
+            case.plan.request.model_copy(update={"update": mask}),
+            mask=mask,
+            micro_batch=case.plan.micro_batch,
+            body=body,
+        )
+
+
+@mutation(Rule.PHASE)
+def block_of_the_other_phase(case: Case) -> Iterator[Plan]:
+    for step in case.plan.steps:
+        if case.plan.trips > 1 and _alternative(case, step).covers:
+            body = [(each.operation, each.alternative) for each in case.plan.body]
+            place = next(i for i, (name, _) in enumerate(body) if name == step.operation)
+            body[place] = (step.operation, "strips_update")
+            yield naive_plan(
+                case.graph,
+                case.plan.request,
+                mask=case.plan.mask,
+                micro_batch=case.plan.micro_batch,
+                body=body,
+            )
+
+
+def _alternative(case: Case, step: Step) -> Alternative:
+    ways = case.graph.operation[step.operation].alternatives
+    return next(way for way in ways if way.name == step.alternative)
+
+
+def _operands(case: Case, operation: str) -> tuple[Operand, ...]:
+    return case.graph.operation[operation].alternatives[0].reads
 
 
 @mutation(Rule.UPDATE)
