@@ -20,6 +20,7 @@ from memplan.clients import pipeline
 from memplan.clients.cli.comparing import Trial, compare_with
 from memplan.clients.cli.samples import random_inputs
 from memplan.clients.executors.torch import StepResult, run_step
+from memplan.clients.executors.torch.threads import one_thread
 from memplan.ir.baseline import baseline_bytes, plain_operations
 from memplan.ir.check import check
 from memplan.ir.errors import MemplanError
@@ -91,7 +92,8 @@ def run(entry: Example) -> Row:
     seconds = time.monotonic() - began
     if answer.plan is None:
         return Row(entry.name, False, answer.status, budget, None, baseline, seconds)
-    outcome, ok = _execute(graph, answer.plan, build_weights(graph, model.read_weights))
+    with one_thread():
+        outcome, ok = _execute(graph, answer.plan, build_weights(graph, model.read_weights))
     arena = answer.plan.totals.arena_bytes
     return Row(entry.name, ok, f"{answer.status}, {outcome}", budget, arena, baseline, seconds)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -94,6 +95,7 @@ def run(
         from memplan.clients.cli.comparing import Trial, compare_with
         from memplan.clients.cli.samples import explain_loss, inputs_of_file, random_inputs
         from memplan.clients.executors.torch import run_step
+        from memplan.clients.executors.torch.threads import one_thread
 
         batch = checked_plan.batch
         samples = (
@@ -116,26 +118,27 @@ def run(
                 measure_scratch=measure_scratch,
             )
 
-        reporter.stage("running")
-        result = run_again(trial, measure_scratch=True)
-        if data is not None and result.loss is not None and not math.isfinite(result.loss):
-            raise DataError(explain_loss(result.loss, steps, samples, str(data)))
-        verdict = None
-        if against is not None:
-            reporter.stage(f"comparing with {against}")
-            verdict = compare_with(
-                against,
-                checked_graph,
-                checked_plan,
-                trial,
-                result,
-                run=run_again,
-                redraw=(lambda other: random_inputs(checked_graph, batch, other))
-                if data is None
-                else None,
-                inputs=inputs or [],
-                trust=trust,
-            )
+        with nullcontext() if against is None else one_thread():
+            reporter.stage("running")
+            result = run_again(trial, measure_scratch=True)
+            if data is not None and result.loss is not None and not math.isfinite(result.loss):
+                raise DataError(explain_loss(result.loss, steps, samples, str(data)))
+            verdict = None
+            if against is not None:
+                reporter.stage(f"comparing with {against}")
+                verdict = compare_with(
+                    against,
+                    checked_graph,
+                    checked_plan,
+                    trial,
+                    result,
+                    run=run_again,
+                    redraw=(lambda other: random_inputs(checked_graph, batch, other))
+                    if data is None
+                    else None,
+                    inputs=inputs or [],
+                    trust=trust,
+                )
     if format == "json":
         typer.echo(json.dumps(_summary(checked_graph, checked_plan, result, verdict), indent=2))
     else:
