@@ -1,5 +1,6 @@
 # make demo   set up, plan a real model to 256KB, check the plan, train a step with it
 # make test   set up for development; lint, types, tests
+# make mcu    train in 256KB of RAM on emulated Cortex-M boards; needs Debian packages, see README
 #
 # PYTHON   interpreter that makes the virtual environment
 # VENV     where it goes
@@ -8,7 +9,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO := build/demo
 
-.PHONY: demo test check examples schemas lock clean
+.PHONY: demo test check mcu examples schemas lock clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed
@@ -32,6 +33,9 @@ check:
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p memplan -p tests -p examples -p benchmarks
 	$(BIN)/pytest -n 2 --dist worksteal
+
+mcu: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.mcu
 
 examples: $(VENV)/.installed
 	$(BIN)/python -m examples.run_all

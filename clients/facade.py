@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from memplan.clients import pipeline
 from memplan.ir.errors import ModelError, RequestError
-from memplan.ir.graph import BatchNorm, LossKind, LossTarget, Mode, OpGraph, OptimizerKind
+from memplan.ir.graph import (
+    BatchNorm,
+    LossKind,
+    LossTarget,
+    Mode,
+    OpGraph,
+    OptimizerKind,
+    QuantizationScheme,
+)
 from memplan.ir.plan import Plan
 from memplan.ir.request import Criterion
 
@@ -53,6 +61,8 @@ def plan(
     optimizer: OptimizerKind | None = None,
     learning_rate: float | None = None,
     batch_norm: BatchNorm | None = None,
+    quantize: QuantizationScheme | None = None,
+    quantization_aware_scaling: bool | None = None,
     data: str | Path | None = None,
     trust: bool = False,
     progress: Callable[[Progress], None] | None = None,
@@ -78,7 +88,10 @@ def plan(
             time, on any machine.
         mode, loss, target, optimizer, learning_rate, batch_norm: the step.  By default a
             training step with cross entropy on labels, SGD at 0.01 and frozen batch norm.
-        data: npz file with arrays x and y, from which importance is measured.
+        quantize: ``"int8"``: convolutions, sums and pools in integers.
+        quantization_aware_scaling: scale updates of integers as those of real weights (default).
+        data: npz file with arrays x and y, from which importance is measured, and the ranges of
+            int8 activations.
         trust: let a model file run code of its own.
         progress: called as the search goes on, perhaps from another thread.
         stop: polled; once it returns true the best plan so far is the answer.
@@ -103,6 +116,8 @@ def plan(
         optimizer=optimizer,
         learning_rate=learning_rate,
         batch_norm=batch_norm,
+        quantize=quantize,
+        quantization_aware_scaling=quantization_aware_scaling,
         data=data,
         trust=trust,
     )
@@ -138,6 +153,8 @@ def trace(
     optimizer: OptimizerKind | None = None,
     learning_rate: float | None = None,
     batch_norm: BatchNorm | None = None,
+    quantize: QuantizationScheme | None = None,
+    quantization_aware_scaling: bool | None = None,
     data: str | Path | None = None,
     trust: bool = False,
 ) -> OpGraph:
@@ -149,6 +166,8 @@ def trace(
         optimizer=optimizer,
         learning_rate=learning_rate,
         batch_norm=batch_norm,
+        quantize=quantize,
+        quantization_aware_scaling=quantization_aware_scaling,
     )
     if isinstance(model, str | Path) and pipeline.is_graph_file(model):
         model = pipeline.read_graph(model)
@@ -158,8 +177,8 @@ def trace(
         pipeline.refuse_contradictions(model, options)
         return model
     loaded = _loaded(model, example_inputs, trust)
-    graph = pipeline.trace_model(loaded, options, batch)
-    if data is not None:
+    graph = pipeline.trace_model(loaded, options, batch, data)
+    if data is not None and (graph.mode == "train" or graph.quantization is None):
         return pipeline.measure_importance(graph, loaded, data)
     return pipeline.rank_channels(graph, loaded) if graph.mode == "train" else graph
 

@@ -19,7 +19,15 @@ from memplan.ir.errors import (
     ModelError,
     RequestError,
 )
-from memplan.ir.graph import BatchNorm, LossKind, LossTarget, Mode, OpGraph, OptimizerKind
+from memplan.ir.graph import (
+    BatchNorm,
+    LossKind,
+    LossTarget,
+    Mode,
+    OpGraph,
+    OptimizerKind,
+    QuantizationScheme,
+)
 from memplan.ir.limits import MAX_JSON_BYTES
 from memplan.ir.plan import Plan
 from memplan.ir.request import Criterion, LayerUpdate, PlanRequest
@@ -56,6 +64,9 @@ __all__ = [
 
 #: Fields that the user knows under another name than their own.
 _FLAGS = {"budget_bytes": "--budget", "time_limit_seconds": "--time-limit"}
+_GRAPH_FLAGS = {"learning_rate": "--lr", "quantization_aware_scaling": "--qas"}
+#: What an inference may be told, too.
+_OF_INFERENCE = {"mode", "batch_norm", "quantize"}
 
 Word = Literal["auto", "full", "last-layer", "bias"]
 Update = Word | tuple[LayerUpdate, ...]
@@ -71,6 +82,8 @@ class GraphOptions:
     optimizer: OptimizerKind | None = None
     learning_rate: float | None = None
     batch_norm: BatchNorm | None = None
+    quantize: QuantizationScheme | None = None
+    quantization_aware_scaling: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +140,7 @@ def refuse_contradictions(graph: OpGraph, options: GraphOptions) -> None:
 
     A graph is one step of one mode, loss and optimizer; other ones need another trace.
     """
-    loss, optimizer = graph.loss, graph.optimizer
+    loss, optimizer, quantization = graph.loss, graph.optimizer, graph.quantization
     own = {
         "mode": graph.mode,
         "loss": loss.kind if loss else None,
@@ -135,11 +148,15 @@ def refuse_contradictions(graph: OpGraph, options: GraphOptions) -> None:
         "optimizer": optimizer.kind if optimizer else None,
         "learning_rate": optimizer.learning_rate if optimizer else None,
         "batch_norm": graph.batch_norm,
+        "quantize": quantization.scheme if quantization else "none",
+        "quantization_aware_scaling": quantization.quantization_aware_scaling
+        if quantization
+        else None,
     }
     for name, value in own.items():
         asked = getattr(options, name)
         if asked is not None and asked != value:
-            flag = {"learning_rate": "--lr"}.get(name, f"--{name.replace('_', '-')}")
+            flag = _GRAPH_FLAGS.get(name, f"--{name.replace('_', '-')}")
             raise RequestError(
                 f"{flag} {asked} contradicts the graph {graph.name}, which was traced with "
                 f"{'none' if value is None else value}; leave the flag out or trace the model again"
@@ -170,20 +187,36 @@ def load_model(argument: str, inputs: Sequence[str] = (), trust: bool = False) -
     return load(argument, inputs=inputs, trust=trust)
 
 
-def trace_model(model: LoadedModel, options: GraphOptions, batch: int | None = None) -> OpGraph:
+def trace_model(
+    model: LoadedModel,
+    options: GraphOptions,
+    batch: int | None = None,
+    samples: str | Path | None = None,
+) -> OpGraph:
     """Trace one step of a loaded model; without ``batch``, at that of its example inputs.
+
+    Args:
+        samples: npz file, whose inputs int8 ranges are taken from.
 
     Raises:
         ModelError: the model cannot be traced.
         RequestError: options contradict each other.
+        DataError: the samples are malformed, not finite, or do not fit the model.
     """
     require_torch()
     from memplan.tracing import TraceSettings, trace
+    from memplan.tracing.samples import load_samples, model_inputs
 
     said = {name: value for name, value in asdict(options).items() if value is not None}
-    if options.mode == "infer" and (extra := sorted(said.keys() - {"mode", "batch_norm"})):
+    if options.mode == "infer" and (extra := sorted(said.keys() - _OF_INFERENCE)):
         raise RequestError(f"{extra[0]} belongs to training; leave it out, or use mode train")
-    return trace(model, TraceSettings(batch=batch, **said))
+    if options.quantization_aware_scaling is not None and options.quantize != "int8":
+        raise RequestError("--qas is about updates of integers; it goes with --quantize int8")
+    settings = TraceSettings(batch=batch, **said)
+    seen = None
+    if samples is not None and settings.quantize == "int8":
+        seen = load_samples(str(samples), lambda headers: model_inputs(headers, model))
+    return trace(model, settings, samples=seen)
 
 
 def measure_importance(graph: OpGraph, model: LoadedModel, samples: str | Path) -> OpGraph:
@@ -213,9 +246,9 @@ def rank_channels(graph: OpGraph, model: LoadedModel) -> OpGraph:
         DataError: model and graph do not belong together.
     """
     from memplan.tracing.importance import weight_norms
-    from memplan.tracing.weights import build_weights
+    from memplan.tracing.weights import real_parameters
 
-    weights = build_weights(graph, model.read_weights)
+    weights = real_parameters(graph, model.read_weights)
     return weight_norms(
         graph,
         {

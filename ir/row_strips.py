@@ -14,6 +14,7 @@ from memplan.ir.graph import Alternative, DtypeArgument, LocalArgument
 from memplan.ir.limits import MAX_BYTES
 
 __all__ = [
+    "MAX_ENTRIES",
     "ROW_STRIPS",
     "Place",
     "RowWindow",

@@ -164,6 +164,51 @@ Chains of spatially local operations, in row strips:
     So no row is computed twice, rows that nothing needs at the end of a result are not computed,
     and the rings are exactly as long as this order needs.  With an in-place pair the output's row
     ``r`` takes the bytes of row ``r`` of the operand: every other use of that row lies before it.
+
+Blocks of an expanding pointwise, a depthwise and a projecting pointwise convolution, backward:
+
+``memplan.channel_strips(gy, w2, w2_scales, bits2, wd, wd_scales, bits1, w1, w1_scales, x, x_scale,
+x_zero_point, stride, padding, dilation, bd_update, b1_update, w1_update)``
+    The block is ``y = conv(w2, f2(depthwise(wd, f1(conv(w1, x)))))``, f1 and f2 clamps, C channels
+    inside.  Computes the gradient gx of its input, channel by channel: the wide gradients never
+    exist whole.  On the way it performs the updates that are not null (``Alternative.covers``).
+
+    * gy: (n, O, h, w), any strides (a broadcast has strides of 0).  w2: (O, C, 1, 1); wd: (C, 1,
+      kh, kw), with stride, padding and dilation as (rows, columns); w1: (C, I, 1, 1).  All whole,
+      put together where they are partly updated.  gx: (n, I, H, W).
+    * bits2, bits1: ``range_bits`` of what w2 and wd read, (n, C, h, w) and (n, C, H, W): element
+      ``(c * h + row) * w + column`` of each sample.  Null: no mask.
+    * scales: null, or of an int8 weight, whose real value is ``w * scales[its first dimension]``.
+    * x: null without w1_update; else (n, I, H, W), or under a mask along ``input`` the gathered
+      slice (n, I', H, W).  int8: ``(x - x_zero_point) * x_scale``, else these two are null.
+    * An update is null or ``(target, rest...)``: that operation by itself, on channel c, called
+      ``target(m, g, s..., rest...)``.  m and the states s are the step's mutated tensors: of the
+      updates in this order (bias of the depthwise, of the expanding convolution, w1) those of
+      each in its own order.  Of tensors with a row per channel (scales too) row c is meant; of
+      Adam's ``step``, which it increments once, all of it.  Under a mask along ``input`` m and s
+      of w1_update have I' columns.  No w1_update is cut along ``output``.
+
+    In real numbers, sums in the order of indices, from 0::
+
+        for c in channels:
+            for each sample n:
+                a[p] = sum over o of w2[o, c] * gy[n, o, p], or 0 where bits2 is 0
+                gbd += sum of a
+                b[r, q] = sum over (i, j) of wd[c, i, j] * a[(r + padding - i * dilation) / stride,
+                          and columns likewise], of the places that are whole numbers inside of a;
+                          or 0 where bits1 is 0
+                gb1 += sum of b
+                gw1[k] += sum over p of x[n, k, p] * b[p], for each k
+                gx[n, k] += w1[c, k] * b, for each k (assigned where c is the first)
+            the updates, with g = gbd, gb1 and the row gw1, which begin at 0 for each channel
+
+    Executors may sum in another order.  No update is read again: row c of w1 is used up.
+    Workspace, in elements of gx (``memplan.ir.channel_strips.Workspace``): b, H * W; then a, h * w;
+    then with w1_update the row gw1, I.  Where the stride is 1, a has the size of b and ``padding +
+    1 < H`` (rows), a and b are one plane, computed in place from row 0 down: behind it, in the
+    place of a, is a ring of ``padding + 1`` rows of W; row r of a is copied to slot ``r % (padding
+    + 1)`` before row r of b is written over it, so of a the rows up to r are read from the ring
+    and those below from the plane.
 """
 
 from typing import Final
@@ -180,6 +225,7 @@ TARGETS: Final = frozenset(
         "apply_bits",
         "avg_pool_int8",
         "batch_norm_train",
+        "channel_strips",
         "clear",
         "conv_input_gradient",
         "conv_input_gradient_int8w",

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from memplan.ir.channel_strips import CHANNEL_STRIPS, strips_fault
 from memplan.ir.dtypes import BITS
 from memplan.ir.limits import MAX_BYTES, MAX_CHANNELS, MAX_RANK
 from memplan.ir.row_strips import ROW_STRIPS, locals_in, program_fault, read_program
@@ -208,6 +209,10 @@ def _alternative_faults(
 def _program_faults(
     graph: OpGraph, operation: Operation, alternative: Alternative, place: str
 ) -> Iterator[str]:
+    if alternative.target == CHANNEL_STRIPS:
+        fault = strips_fault(graph, operation, alternative)
+        if fault is not None:
+            yield f"{place}: {fault}"
     if alternative.target != ROW_STRIPS:
         arguments = (alternative.arguments, tuple(alternative.keywords.values()))
         if next(locals_in(arguments), None) is not None:

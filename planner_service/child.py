@@ -90,7 +90,7 @@ def _trace(header: dict[str, Any], payload: bytes, send: Send) -> None:
     from memplan.tracing import TraceSettings, trace
     from memplan.tracing.importance import weight_norms
     from memplan.tracing.loaders import load
-    from memplan.tracing.weights import build_weights
+    from memplan.tracing.weights import real_parameters
 
     name: str = header["name"]
     # A file without a name, so that nothing stays behind however this process ends.
@@ -102,7 +102,7 @@ def _trace(header: dict[str, Any], payload: bytes, send: Send) -> None:
             model = dataclasses.replace(load(path), name=PurePath(name).stem or "model")
             graph = trace(model, TraceSettings(**header["settings"]))
             if graph.mode == "train":
-                weights = build_weights(graph, model.read_weights)
+                weights = real_parameters(graph, model.read_weights)
                 finite = {key: value for key, value in weights.items() if value.isfinite().all()}
                 graph = weight_norms(graph, finite)
         except MemplanError as failure:

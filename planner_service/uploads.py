@@ -59,6 +59,14 @@ class UploadForm(BaseModel):
     batch_norm: Literal["frozen", "train"] = Field(
         "frozen", description="frozen: folded into the weights; train: batch statistics."
     )
+    quantize: Literal["none", "int8"] = Field(
+        "none",
+        description="int8: convolutions, sums and pools in integers. Without samples the ranges "
+        "of activations are a guess; trace with plan trace --data to have measured ones.",
+    )
+    quantization_aware_scaling: bool = Field(
+        True, description="Scale updates of int8 weights as those of the real weights."
+    )
 
 
 def file_name(claimed: str | None) -> str:
@@ -100,6 +108,8 @@ def trace_settings(form: UploadForm) -> dict[str, Any]:
         "optimizer": form.optimizer,
         "learning_rate": form.lr,
         "batch_norm": form.batch_norm,
+        "quantize": form.quantize,
+        "quantization_aware_scaling": form.quantization_aware_scaling,
     }
 
 

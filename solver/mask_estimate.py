@@ -29,8 +29,8 @@ from memplan.ir.graph import Operation
 from memplan.ir.request import LayerUpdate
 from memplan.ir.sizes import alternative_allowed, tensor_bytes, updated_parameters
 from memplan.solver.instance import Choice, Instance, fix_mask
+from memplan.solver.orders import starting_schedules
 from memplan.solver.schedule import Table, live_peak
-from memplan.solver.ways import needed_schedule, starting_ways
 
 __all__ = ["MemoryEstimate", "OptionCost", "choose_mask", "estimate_memory"]
 
@@ -117,7 +117,7 @@ def _option_costs(
 
 def _reach_bytes(instance: Instance, update: LayerUpdate) -> int:
     table = Table.of(fix_mask(instance, {update.layer: update}))
-    peaks = [live_peak(table, needed_schedule(table, ways)) for _, ways in starting_ways(table)]
+    peaks = [live_peak(table, steps) for steps in starting_schedules(table)]
     return min(peak for peak in peaks if peak is not None)
 
 

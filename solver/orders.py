@@ -5,10 +5,11 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping
 
-from memplan.solver.schedule import Table
-from memplan.solver.ways import needed_schedule, starting_ways
+from memplan.solver.lean import lean_schedule
+from memplan.solver.schedule import Schedule, Table
+from memplan.solver.ways import fastest_ways, needed_schedule, saving_ways, starting_ways
 
-__all__ = ["list_schedule", "sink_growing", "starting_orders"]
+__all__ = ["list_schedule", "sink_growing", "starting_orders", "starting_schedules"]
 
 Steps = tuple[tuple[int, int], ...]
 
@@ -16,12 +17,19 @@ Steps = tuple[tuple[int, int], ...]
 _WINDOW = 40
 
 
+def starting_schedules(table: Table) -> list[Schedule]:
+    """Return the schedules in traced order that the heuristics start from."""
+    starts: list[Schedule] = [needed_schedule(table, ways) for _, ways in starting_ways(table)]
+    starts += [lean_schedule(table, ways) for ways in (fastest_ways(table), saving_ways(table))]
+    return [steps for index, steps in enumerate(starts) if steps not in starts[:index]]
+
+
 def starting_orders(table: Table) -> list[Steps]:
-    """Return the orders that the heuristics start from, the most promising first, no two equal."""
+    """Return the orders that the heuristics start from, no two equal."""
     orders: list[Steps] = []
-    for _, ways in starting_ways(table):
-        traced = tuple(needed_schedule(table, ways))
-        listed = list_schedule(table, ways)
+    for steps in starting_schedules(table):
+        traced = tuple(steps)
+        listed = list_schedule(table, steps)
         for order in (traced, listed, sink_growing(table, traced), sink_growing(table, listed)):
             if order not in orders:
                 orders.append(order)
@@ -61,14 +69,13 @@ def sink_growing(table: Table, order: Steps) -> Steps:
     return tuple(steps)
 
 
-def list_schedule(table: Table, ways: Mapping[int, int]) -> Steps:
-    """Return an order of the needed operations that frees bytes as early as it can.
+def list_schedule(table: Table, steps: Schedule) -> Steps:
+    """Return an order of operations that frees bytes as early as it can.
 
     Of the operations that are ready, near the first one in traced order, the one goes next that
     adds the fewest live bytes.  A weight gradient so goes before the input gradient, whose
     result is large, and an update after the last reader of its weight.
     """
-    steps = needed_schedule(table, ways)
     position = {work: index for index, (work, _) in enumerate(steps)}
     waiting = [0] * len(steps)
     followers: list[list[int]] = [[] for _ in steps]

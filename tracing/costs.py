@@ -10,10 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from memplan.ir.channel_strips import CHANNEL_STRIPS
 from memplan.ir.dtypes import storage_bytes
 from memplan.ir.graph import SizeArgument
+from memplan.ir.row_strips import ROW_STRIPS
 from memplan.ir.units import Affine
+from memplan.tracing.channel_strip_costs import channel_strip_macs, channel_strip_moved_bytes
 from memplan.tracing.draft import Draft, DraftOperation, Recipe, View, sizes_at
+from memplan.tracing.strip_costs import strip_macs, strip_moved_bytes
 
 __all__ = ["macs_of", "moved_bytes_of"]
 
@@ -31,6 +35,10 @@ def macs_of(draft: Draft, operation: DraftOperation, recipe: Recipe) -> Affine:
     if recipe.target == "memplan.fused":
         _, gradient, _, arguments = recipe.arguments
         return macs_of(draft, operation, Recipe("gradient", gradient, arguments))
+    if recipe.target == ROW_STRIPS:
+        return strip_macs(draft, operation, recipe, _RULES)
+    if recipe.target == CHANNEL_STRIPS:
+        return channel_strip_macs(draft, operation, recipe)
     rule = _RULES.get(recipe.target)
     if rule is None:
         return Affine(0)
@@ -64,6 +72,11 @@ def moved_bytes_of(draft: Draft, operation: DraftOperation, recipe: Recipe) -> A
             return tensor.size_bytes.at(count)
         return storage_bytes(_distinct(view.shape, view.strides, count), tensor.dtype)
 
+    if recipe.target == ROW_STRIPS:
+        return strip_moved_bytes(draft, operation, recipe, view_bytes)
+    if recipe.target == CHANNEL_STRIPS:
+        return channel_strip_moved_bytes(draft, operation, recipe, view_bytes)
+
     def at(count: int) -> int:
         total = 0
         for view in recipe.reads():
@@ -96,6 +109,12 @@ def _convolution(
     x, weight = shape_of(arguments[0]), shape_of(arguments[1])
     transposed = arguments[6]
     return _product(x if transposed else result) * _product(weight[1:])
+
+
+def _convolution_of_integers(
+    arguments: tuple[Any, ...], result: Sizes, shape_of: Callable[[Any], Sizes]
+) -> int:
+    return _product(result) * _product(shape_of(arguments[1])[1:])
 
 
 def _convolution_input_gradient(
@@ -152,7 +171,10 @@ _RULES: dict[str, Rule] = {
     "aten.convolution.default": _convolution,
     "aten.convolution_backward.default": _convolution_backward,
     "memplan.conv_input_gradient": _convolution_input_gradient,
+    "memplan.conv_input_gradient_int8w": _convolution_input_gradient,
+    "memplan.conv_int8": _convolution_of_integers,
     "memplan.conv_weight_gradient": _convolution_weight_gradient,
+    "memplan.conv_weight_gradient_int8x": _convolution_weight_gradient,
     "aten.mm.default": _matrix_product(0, 1),
     "aten.bmm.default": _matrix_product(0, 1),
     "aten.addmm.default": _matrix_product(1, 2),

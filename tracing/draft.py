@@ -12,7 +12,16 @@ from functools import partial
 from typing import Any
 
 from memplan.ir.dtypes import Dtype, storage_bytes
-from memplan.ir.graph import AxisSize, Layer, Phase, Role, UpdatedAxis, WeightSource
+from memplan.ir.graph import (
+    AxisSize,
+    Layer,
+    Phase,
+    Quantization,
+    Role,
+    TensorQuantization,
+    UpdatedAxis,
+    WeightSource,
+)
 from memplan.ir.units import Affine
 
 __all__ = [
@@ -61,6 +70,7 @@ class DraftTensor:
     layer: str | None = None
     slices: tuple[AxisSize, ...] = ()
     source: WeightSource | None = None
+    quantization: TensorQuantization | None = None
 
     def whole(self) -> View:
         """Return the tensor as it is laid out."""
@@ -83,6 +93,8 @@ class Recipe:
     workspace_bytes: Affine = ZERO
     slices: tuple[AxisSize, ...] = ()
     axes: tuple[UpdatedAxis, ...] | None = None
+    #: Updates and accumulations that are performed as well, by id.
+    covers: tuple[str, ...] = ()
 
     def reads(self) -> list[View]:
         """Return the distinct operands in the order of the arguments."""
@@ -136,6 +148,7 @@ class Draft:
     outputs: list[str] = field(default_factory=list)
     layers: list[Layer] = field(default_factory=list)
     coupled_by: str = ""
+    quantization: Quantization | None = None
 
     @property
     def symbolic(self) -> bool:

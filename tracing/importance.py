@@ -18,17 +18,12 @@ statistics, the loss of one sample depends on the whole batch; its gradient is t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import fx
 
 from memplan.ir.errors import DataError
-from memplan.ir.graph import AxisName, Layer, OpGraph, WeightSource
+from memplan.ir.graph import AxisName, Layer, OpGraph
 from memplan.tracing.capture import loss_value
-from memplan.tracing.capture_forward import Forward, LocatedInterpreter
-from memplan.tracing.capture_operators import operators
 from memplan.tracing.channels import (
     Channels,
     affine_parts,
@@ -39,11 +34,10 @@ from memplan.tracing.channels import (
 from memplan.tracing.data_file import name_samples
 from memplan.tracing.loaded import LoadedModel
 from memplan.tracing.loaders.failures import one_line
-from memplan.tracing.loaders.fake_run import at_batch, run_fake
+from memplan.tracing.real_forward import RealInterpreter, real_attributes, runs_alone
 from memplan.tracing.samples import IGNORED, Samples, check_indices, fitting, model_inputs
 from memplan.tracing.settings import TraceSettings
 from memplan.tracing.trace import prepare
-from memplan.tracing.weights import apply_source
 
 __all__ = ["fisher", "weight_norms"]
 
@@ -209,15 +203,10 @@ class _Run:
             batch_norm=graph.batch_norm,
         )
         self.forward, self.loss, _ = prepare(model, self.settings)
-        self.values = {
-            name: apply_source(
-                self.forward.sources.get(name, WeightSource(kind="copy", names=(name,))), original
-            )
-            for name in self.forward.attributes
-        }
+        self.values = real_attributes(self.forward, original)
         self.parts = {layer.id: affine_parts(layer, self.forward) for layer in graph.layers}
         self.coupled = bool(graph.batch_coupled_by)
-        self.chunk = model.batch if self.coupled or not self._runs_alone() else 1
+        self.chunk = model.batch if self.coupled or not runs_alone(model) else 1
 
     def parameters(self) -> dict[str, torch.Tensor]:
         """Return the layers' parameters as leaves that want a gradient."""
@@ -295,7 +284,7 @@ class _Run:
 
     def _losses(self, part: list[torch.Tensor], targets: torch.Tensor) -> list[torch.Tensor]:
         assert self.loss is not None
-        interpreter = _RealInterpreter(self.forward, self.values)
+        interpreter = RealInterpreter(self.forward, self.values)
         with torch.enable_grad():
             flat = interpreter.run(*part, enable_io_processing=False)
             output = flat[self.loss.output]
@@ -303,61 +292,3 @@ class _Run:
                 loss_value(self.settings, output[row : row + 1], targets[row : row + 1])
                 for row in range(targets.shape[0])
             ]
-
-    def _runs_alone(self) -> bool:
-        """Tell whether the model runs at a batch of one, which makes samples cheap to separate."""
-        if not self.model.batch_free:
-            return False
-        try:
-            run_fake(self.model.forward, at_batch(self.model.inputs, self.model.batch, 1))
-        except Exception:  # operations refuse sizes in many ways; then whole batches are used
-            return False
-        return True
-
-
-class _RealInterpreter(LocatedInterpreter):
-    """Runs the rewritten forward graph; the operators that tracing put in have plain meanings."""
-
-    def __init__(self, forward: Forward, values: Mapping[str, torch.Tensor]) -> None:
-        # Buffers may be written (counters); each run starts from the model's own.
-        super().__init__(
-            forward.graph,
-            {name: v if v.requires_grad else v.clone() for name, v in values.items()},
-        )
-
-    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
-        plain = _PLAIN.get(target)
-        return (
-            plain(*args, **kwargs)
-            if plain is not None
-            else super().call_function(target, args, kwargs)
-        )
-
-    def run_node(self, n: fx.Node) -> Any:
-        return super().run_node(n)
-
-
-def _scale_shift(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    shape = [-1] + [1] * (x.dim() - 2)
-    return x * scale.view(shape) + shift.view(shape)
-
-
-def _batch_norm_train(
-    x: torch.Tensor,
-    weight: torch.Tensor | None,
-    bias: torch.Tensor | None,
-    epsilon: float,
-    site: int,
-) -> tuple[torch.Tensor, None, None]:
-    return F.batch_norm(x, None, None, weight, bias, training=True, eps=epsilon), None, None
-
-
-def _no_dropout(x: torch.Tensor, probability: float, salt: int) -> torch.Tensor:
-    return x
-
-
-_PLAIN: dict[Any, Callable[..., Any]] = {
-    operators.scale_shift.default: _scale_shift,
-    operators.batch_norm_train.default: _batch_norm_train,
-    operators.dropout.default: _no_dropout,
-}

@@ -41,6 +41,8 @@ def to_graph(draft: Draft, settings: TraceSettings, batch: int) -> OpGraph:
         )
     }
     used.update(name for layer in draft.layers for name in (layer.weight, layer.bias) if name)
+    known = (draft.tensors[name].quantization for name in used)
+    used |= {found.scales for found in known if found is not None and found.scales is not None}
     if len(draft.operations) > MAX_OPERATIONS or len(used) > MAX_TENSORS:
         raise ModelError(
             f"{draft.name}: {len(draft.operations)} operations; at most {MAX_OPERATIONS} can be "
@@ -53,6 +55,7 @@ def to_graph(draft: Draft, settings: TraceSettings, batch: int) -> OpGraph:
             loss=settings.loss_contract(),
             optimizer=settings.optimizer_contract(),
             batch_norm=settings.batch_norm,
+            quantization=draft.quantization,
             traced_batch=batch,
             batch_symbolic=draft.symbolic,
             batch_coupled_by=draft.coupled_by,
@@ -67,6 +70,7 @@ def to_graph(draft: Draft, settings: TraceSettings, batch: int) -> OpGraph:
                     layer=tensor.layer,
                     slices=tensor.slices,
                     source=tensor.source,
+                    quantization=tensor.quantization,
                 )
                 for tensor in draft.tensors.values()
                 if tensor.id in used
@@ -125,6 +129,7 @@ def _alternative(draft: Draft, operation: DraftOperation, recipe: Recipe) -> Alt
         moved_bytes=moved_bytes_of(draft, operation, recipe),
         slices=recipe.slices,
         axes=recipe.axes,
+        covers=recipe.covers,
     )
 
 

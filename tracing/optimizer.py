@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import lcm
 from typing import Any
 
-from memplan.ir.dtypes import BITS
+from memplan.ir.dtypes import BITS, Dtype
 from memplan.ir.graph import AxisSize, Layer, WeightSource
 from memplan.ir.units import Affine
 from memplan.tracing.draft import Draft, DraftOperation, DraftTensor, Recipe, View, elements
@@ -88,11 +88,11 @@ class _Step:
             )
         return states
 
-    def _like(self, name: str, role: Any) -> DraftTensor:
+    def _like(self, name: str, role: Any, dtype: Dtype | None = None) -> DraftTensor:
         return self.draft.new_tensor(
             name,
             role,
-            self.weight.dtype,
+            dtype or self.weight.dtype,
             self.weight.shape,
             self.weight.strides,
             layer=self.layer.id,
@@ -101,7 +101,9 @@ class _Step:
         )
 
     def accumulator(self) -> DraftTensor:
-        return self._like(f"{self.weight.id}.accumulator", "accumulator")
+        gradient = self.draft.gradients[self.weight.id]
+        dtype = self.draft.tensors[gradient.tensor].dtype
+        return self._like(f"{self.weight.id}.accumulator", "accumulator", dtype)
 
     def _operation(self, phase: Any, recipe: Recipe, mutates: tuple[str, ...]) -> DraftOperation:
         recipe.slices = self.slices
@@ -118,6 +120,13 @@ class _Step:
     def update(self, phase: Any, gradient: View) -> DraftOperation:
         optimizer = self.optimizer
         assert optimizer is not None
+        known = self.weight.quantization
+        if known is not None and known.scales is not None:
+            scales = self.draft.tensors[known.scales].whole()
+            whole = (self.weight.whole(), gradient, optimizer.learning_rate, scales, known.scale)
+            scaling = self.settings.quantization_aware_scaling
+            recipe = Recipe("plain", "memplan.sgd_int8", (*whole, scaling))
+            return self._operation(phase, recipe, (self.weight.id,))
         operands = (self.weight.whole(), gradient, *(state.whole() for state in self.states))
         rate = optimizer.learning_rate
         numbers: tuple[float, ...] = (rate,)

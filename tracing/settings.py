@@ -14,6 +14,7 @@ from memplan.ir.graph import (
     Mode,
     Optimizer,
     OptimizerKind,
+    QuantizationScheme,
 )
 from memplan.ir.limits import MAX_BATCH
 
@@ -26,6 +27,7 @@ _WORDS: dict[str, tuple[str, ...]] = {
     "target": get_args(LossTarget),
     "optimizer": get_args(OptimizerKind),
     "batch_norm": get_args(BatchNorm),
+    "quantize": get_args(QuantizationScheme),
 }
 
 
@@ -34,8 +36,8 @@ class TraceSettings:
     """How a model is traced.
 
     Raises:
-        RequestError: a word that is none of those allowed, or a batch or a learning rate that is
-            not positive.
+        RequestError: a word that is none of those allowed, a batch or a learning rate that is
+            not positive, or a combination that int8 does not have.
     """
 
     mode: Mode = "train"
@@ -48,6 +50,10 @@ class TraceSettings:
     learning_rate: float = 0.01
     #: ``frozen``: running statistics, folded into the layer before; ``train``: batch statistics.
     batch_norm: BatchNorm = "frozen"
+    #: ``int8``: convolutions between them in integers; gradients and the head in float32.
+    quantize: QuantizationScheme = "none"
+    #: Scale updates of integers as those of the real weights they stand for (int8 only).
+    quantization_aware_scaling: bool = True
 
     def __post_init__(self) -> None:
         for name, allowed in _WORDS.items():
@@ -57,6 +63,17 @@ class TraceSettings:
             raise RequestError(f"batch {self.batch}: use 1 to {MAX_BATCH}")
         if not 0 < self.learning_rate < float("inf"):
             raise RequestError(f"learning rate {self.learning_rate}: use a positive number")
+        if self.quantize == "none":
+            return
+        if self.trains and self.optimizer != "sgd":
+            raise RequestError(
+                f"optimizer {self.optimizer} has no form for int8 weights; use --optimizer sgd "
+                "(which keeps no state, and MCUNetV3 found momentum of no use at batch 1)"
+            )
+        if self.trains and self.batch_norm == "train":
+            raise RequestError(
+                "int8 folds batch norm into the weights; use --batch-norm frozen with --quantize"
+            )
 
     @property
     def trains(self) -> bool:

@@ -8,7 +8,8 @@ import torch
 from torch.utils import _pytree as pytree
 
 from memplan.ir.errors import ModelError
-from memplan.ir.graph import OpGraph
+from memplan.ir.graph import OpGraph, Quantization
+from memplan.tracing.calibration import calibrate
 from memplan.tracing.capture import LossInputs, capture, choose_outputs
 from memplan.tracing.capture_forward import Forward, copy_forward, run_forward
 from memplan.tracing.coupling import samples_coupled_by
@@ -20,6 +21,9 @@ from memplan.tracing.lower_to_graph import to_graph
 from memplan.tracing.optimizer import add_optimizer
 from memplan.tracing.passes import PASSES_AFTER_LAYERS, PASSES_AFTER_OPTIMIZER, PASSES_BEFORE_LAYERS
 from memplan.tracing.passes.forward import FORWARD_PASSES
+from memplan.tracing.passes.forward.int8 import mark_int8
+from memplan.tracing.passes.int8_forward import to_int8
+from memplan.tracing.samples import Samples
 from memplan.tracing.settings import TraceSettings
 
 __all__ = ["trace"]
@@ -31,20 +35,34 @@ Progress = Callable[[str], None]
 
 
 def trace(
-    model: LoadedModel, settings: TraceSettings | None = None, progress: Progress | None = None
+    model: LoadedModel,
+    settings: TraceSettings | None = None,
+    progress: Progress | None = None,
+    samples: Samples | None = None,
 ) -> OpGraph:
     """Return one training step, or one inference, of ``model`` as a graph.
 
     Args:
         progress: called with the name of each stage as it begins.
+        samples: inputs that int8 ranges are taken from; without them ranges are a guess.
 
     Raises:
         ModelError: the model cannot be traced; the message says where.
+        DataError: samples or weights do not fit the model.
     """
     settings = settings or TraceSettings()
     report = progress or (lambda stage: None)
     report("forward graph")
     forward, loss, outputs = prepare(model, settings)
+    quantization = None
+    if settings.quantize == "int8":
+        report("ranges of activations")
+        ranges = calibrate(forward, samples)
+        mark_int8(forward, ranges)
+        quantization = Quantization(
+            calibration_samples=ranges.samples,
+            quantization_aware_scaling=settings.quantization_aware_scaling,
+        )
 
     def at(batches: tuple[int, ...]) -> OpGraph:
         captures = []
@@ -52,6 +70,7 @@ def trace(
             report(f"capture at batch {batch}")
             captures.append(capture(forward, settings, loss, outputs, batch))
         draft = lower(forward, captures)
+        draft.quantization = quantization
         if draft.symbolic:
             report("independence of samples")
             compared = outputs if loss is None else [loss.output]
@@ -81,6 +100,8 @@ def _finish(draft: Draft, settings: TraceSettings, traced_batch: int, report: Pr
     for rewrite in PASSES_BEFORE_LAYERS:
         rewrite(draft)
     assign_layers(draft)
+    if draft.quantization is not None:
+        to_int8(draft)
     for rewrite in PASSES_AFTER_LAYERS:
         rewrite(draft)
     add_optimizer(draft, settings)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from memplan.clients.cli import run, serve, solve, trace, verify
+from memplan.clients.cli import export, run, serve, solve, trace, verify
 from memplan.clients.cli.exits import ExitCode
 from memplan.clients.cli.help import OVERVIEW
 from memplan.ir.errors import RequestError
@@ -75,6 +75,7 @@ for _name, _command in (
     ("trace", trace.trace),
     ("verify", verify.verify),
     ("run", run.run),
+    ("export", export.export),
     ("serve", serve.serve),
 ):
     app.command(_name, help=_reflowed(_command.__doc__ or ""))(_command)

@@ -21,6 +21,7 @@ from memplan.clients.executors.torch import (
     compare,
     examine,
 )
+from memplan.ir.errors import RequestError
 from memplan.ir.graph import OpGraph
 from memplan.ir.plan import Plan
 
@@ -98,7 +99,13 @@ def compare_with(
     Raises:
         ModelError: the model cannot be loaded.
         DataError: model and graph do not belong together.
+        RequestError: the graph is int8, which no model computes.
     """
+    if graph.quantization is not None and against != "autograd":
+        raise RequestError(
+            "an int8 graph computes another function than the model; use --against autograd, "
+            "which computes the integers and their gradients independently"
+        )
     side = StepReference(graph, plan)
     if against != "autograd":
         side = OriginalReference(graph, plan, against, inputs, trust)
@@ -125,14 +132,14 @@ class _Comparing:
         """Compare a training step."""
         reference = self.side.step(trial)
         found = compare(result, reference)
-        if found.vacuous and not found.differs:
+        if found.vacuous and not found.differs and self.graph.quantization is None:
             self._note_sound(found.problem.partition(";")[0])
             trial, result = self._sound(trial)
             reference = self.side.step(trial)
             found = compare(result, reference)
         for batch in range(1, MOST_BATCHES + 1):
-            if found.ok or not found.differs:
-                break
+            if found.ok or not found.differs or self.graph.quantization is not None:
+                break  # integers are exact: rounding decides nothing
             try:
                 opinion = self._examine(trial, result, reference)
             except (RuntimeError, NotImplementedError) as failure:
@@ -193,8 +200,9 @@ class _Comparing:
             figures["worst_relative_error"] = worst.relative_error
         detail = found.problem
         if found.ok and worst is not None:
+            integers = "int8 tensors bit for bit, " if self.graph.quantization else ""
             detail = (
-                f"gradients, updates and loss; {worst.parameter} is furthest, by "
+                f"{integers}gradients, updates and loss; {worst.parameter} is furthest, by "
                 f"{worst.relative_error:.1e} of its largest value"
             )
         return Verdict(self.against, found.ok, detail, figures, tuple(self.notes), self.weights)

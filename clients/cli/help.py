@@ -1,4 +1,4 @@
-"""What ``plan --help`` says: the words, six examples, the exit codes."""
+"""What ``plan --help`` says: the words, seven examples, the exit codes."""
 
 __all__ = ["OVERVIEW"]
 
@@ -26,12 +26,15 @@ Examples:
       check a plan byte by byte, with code that the solver does not share
   plan run graph.json plan.json --weights weights.safetensors --against autograd
       run a step in one arena of that size, compare it with PyTorch's autograd
+  plan export plan.json --to c -o build/project
+      the same step as C that needs no library; make -C build/project run
 
 Commands:
   solve    plan a model; the default: plan MODEL is plan solve MODEL
   trace    write a model's graph, list its layers
   verify   check a plan against its graph
   run      execute a planned step in one preallocated arena
+  export   write a planned step as a C project
   serve    plan over HTTP
   (plan COMMAND --help lists the options; plan solve --help those of planning)
 

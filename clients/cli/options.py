@@ -7,7 +7,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from memplan.ir.graph import BatchNorm, LossKind, LossTarget, Mode, OptimizerKind
+from memplan.ir.graph import (
+    BatchNorm,
+    LossKind,
+    LossTarget,
+    Mode,
+    OptimizerKind,
+    QuantizationScheme,
+)
 
 __all__ = [
     "STEP",
@@ -20,6 +27,8 @@ __all__ = [
     "ModeOption",
     "ModelArgument",
     "OptimizerOption",
+    "QasOption",
+    "QuantizeOption",
     "TargetOption",
     "TrustOption",
     "WeightsOutOption",
@@ -74,12 +83,30 @@ BatchNormOption = Annotated[
         rich_help_panel=STEP,
     ),
 ]
+QuantizeOption = Annotated[
+    QuantizationScheme | None,
+    typer.Option(
+        "--quantize",
+        help="int8: convolutions, sums and pools in integers, ranges from --data; gradients and "
+        "the last layer stay in float32. Default none.",
+        rich_help_panel=STEP,
+    ),
+]
+QasOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--qas/--no-qas",
+        help="Scale updates of int8 weights as those of the real weights. Default: on.",
+        rich_help_panel=STEP,
+    ),
+]
 DataOption = Annotated[
     Path | None,
     typer.Option(
         "--data",
         metavar="FILE",
-        help="npz with arrays x and y: measures the importance of layers and channels.",
+        help="npz with arrays x and y: measures the importance of layers and channels, and the "
+        "ranges of int8 activations.",
         rich_help_panel=MODEL,
     ),
 ]

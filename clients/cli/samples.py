@@ -27,7 +27,7 @@ def random_inputs(graph: OpGraph, batch: int, seed: int) -> dict[str, torch.Tens
     inputs = {}
     for tensor in _from_outside(graph):
         shape = [size.at(batch) for size in tensor.shape]
-        dtype: torch.dtype = getattr(torch, tensor.dtype)
+        dtype = _sample_type(tensor)
         if dtype.is_floating_point:
             inputs[tensor.id] = torch.randn(shape, generator=generator).to(dtype)
         else:
@@ -110,12 +110,11 @@ def explain_loss(loss: float, steps: int, inputs: Mapping[str, torch.Tensor], so
 def _first_samples(
     graph: OpGraph, tensor: Tensor, values: torch.Tensor, batch: int, where: str
 ) -> torch.Tensor:
-    import torch
 
     from memplan.tracing.samples import check_indices, fitting
 
     shape = [size.at(batch) for size in tensor.shape]
-    dtype: torch.dtype = getattr(torch, tensor.dtype)
+    dtype = _sample_type(tensor)
     batched = _is_batched(graph, tensor)
     chosen = fitting(values, shape[1:] if batched else shape, dtype, where, batched=batched)
     if batched and len(chosen) < batch:
@@ -125,6 +124,14 @@ def _first_samples(
         )
     check_indices(chosen, tensor, graph, where)
     return chosen[:batch] if batched else chosen
+
+
+def _sample_type(tensor: Tensor) -> torch.dtype:
+    """Return the type of samples: floats where the executor makes integers of them."""
+    import torch
+
+    found: torch.dtype = getattr(torch, tensor.dtype)
+    return torch.float32 if tensor.quantization is not None else found
 
 
 def _is_batched(graph: OpGraph, tensor: Tensor) -> bool:

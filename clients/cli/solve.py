@@ -22,6 +22,8 @@ from memplan.clients.cli.options import (
     ModelArgument,
     ModeOption,
     OptimizerOption,
+    QasOption,
+    QuantizeOption,
     TargetOption,
     TrustOption,
     WeightsOutOption,
@@ -125,6 +127,8 @@ def solve(
     optimizer: OptimizerOption = None,
     lr: LearningRateOption = None,
     batch_norm: BatchNormOption = None,
+    quantize: QuantizeOption = None,
+    qas: QasOption = None,
     data: DataOption = None,
     inputs: InputOption = None,
     trust: TrustOption = False,
@@ -213,6 +217,8 @@ def solve(
         optimizer=optimizer,
         learning_rate=lr,
         batch_norm=batch_norm,
+        quantize=quantize,
+        quantization_aware_scaling=qas,
     )
     stderr = Console(stderr=True)
     with Reporter(stderr) as reporter:

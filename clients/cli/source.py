@@ -72,8 +72,13 @@ def open_source(
     for note in model.notes:
         reporter.note(f"note: {printable(note, 400)}")
     reporter.stage("tracing")
-    graph = pipeline.trace_model(model, options, batch)
-    if samples is not None:
+    graph = pipeline.trace_model(model, options, batch, samples)
+    if graph.quantization is not None and not graph.quantization.calibration_samples:
+        reporter.note(
+            "note: ranges of int8 activations come from random numbers, so they are a guess; "
+            "give samples with --data"
+        )
+    if samples is not None and (graph.mode == "train" or graph.quantization is None):
         reporter.stage("measuring importance")
         graph = pipeline.measure_importance(graph, model, samples)
     elif graph.mode == "train":

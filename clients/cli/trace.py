@@ -21,6 +21,8 @@ from memplan.clients.cli.options import (
     ModelArgument,
     ModeOption,
     OptimizerOption,
+    QasOption,
+    QuantizeOption,
     TargetOption,
     TrustOption,
     WeightsOutOption,
@@ -57,6 +59,8 @@ def trace(
     optimizer: OptimizerOption = None,
     lr: LearningRateOption = None,
     batch_norm: BatchNormOption = None,
+    quantize: QuantizeOption = None,
+    qas: QasOption = None,
     data: DataOption = None,
     inputs: InputOption = None,
     trust: TrustOption = False,
@@ -82,6 +86,8 @@ def trace(
         optimizer=optimizer,
         learning_rate=lr,
         batch_norm=batch_norm,
+        quantize=quantize,
+        quantization_aware_scaling=qas,
     )
     with Reporter(Console(stderr=True)) as reporter:
         source = open_source(
@@ -115,6 +121,9 @@ def _summary(graph: Any) -> dict[str, Any]:
         "loss": None if graph.loss is None else graph.loss.model_dump(mode="json"),
         "optimizer": None if graph.optimizer is None else graph.optimizer.model_dump(mode="json"),
         "batch_norm": graph.batch_norm,
+        "quantization": None
+        if graph.quantization is None
+        else graph.quantization.model_dump(mode="json"),
         "traced_batch": graph.traced_batch,
         "batch_symbolic": graph.batch_symbolic,
         "batch_coupled_by": graph.batch_coupled_by,

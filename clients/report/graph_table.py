@@ -25,6 +25,9 @@ def graph_report(graph: OpGraph) -> RenderableType:
             graph.loss.kind.replace("_", " "),
             f"batch norm {graph.batch_norm}",
         ]
+    if graph.quantization is not None:
+        seen = graph.quantization.calibration_samples
+        about.append(f"int8, ranges from {seen} samples" if seen else "int8, ranges are a guess")
     headline = Text.assemble(
         (printable(graph.name, 40), "bold"),
         f" · {graph.mode} · {', '.join(about)}\n",

@@ -53,6 +53,9 @@ def summarize(graph: OpGraph, request: PlanRequest, answer: Answer) -> dict[str,
         "baseline_bytes": answer.baseline_bytes,
         "batch": request.batch,
         "solve_seconds": round(answer.solve_seconds, 3),
+        "quantize": "none" if graph.quantization is None else graph.quantization.scheme,
+        "ranges_are_guess": graph.quantization is not None
+        and graph.quantization.calibration_samples == 0,
         "importance_is_proxy": graph.mode == "train" and graph.importance_samples == 0,
         "explanation": None
         if answer.explanation is None

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from memplan.tracing.draft import Draft
 from memplan.tracing.passes.activation_output import activation_needs_output
 from memplan.tracing.passes.broadcasts import sink_broadcasts
+from memplan.tracing.passes.channel_strips import offer_channel_strips
 from memplan.tracing.passes.constants import mark_constants
 from memplan.tracing.passes.convolution_backward import split_convolution_backward
 from memplan.tracing.passes.dead import drop_dead_operations
@@ -27,6 +28,7 @@ from memplan.tracing.passes.max_pool import max_pool_positions
 from memplan.tracing.passes.names import give_readable_names
 from memplan.tracing.passes.norm_masks import complete_norm_gradients
 from memplan.tracing.passes.phantoms import phantom_operands
+from memplan.tracing.passes.row_strips import offer_row_strips
 from memplan.tracing.passes.saved_slices import offer_saved_slices
 from memplan.tracing.passes.scale_shift import spell_out_scale_shift
 
@@ -60,4 +62,6 @@ PASSES_AFTER_OPTIMIZER: tuple[Pass, ...] = (
     offer_fused_updates,
     mark_in_place_pairs,
     give_readable_names,
+    offer_row_strips,
+    offer_channel_strips,
 )

@@ -37,7 +37,8 @@ def offer_fused_updates(draft: Draft) -> None:
         rows = -(-weight.shape[0].fixed // CHUNKS)
         if rows >= weight.shape[0].fixed:
             continue
-        row_bytes = elements(weight.shape[1:], 1) * BITS[weight.dtype] // 8
+        dtype = draft.tensors[gradient.tensor].dtype
+        row_bytes = elements(weight.shape[1:], 1) * BITS[dtype] // 8
         for way in producer.alternatives:
             if way.target == producer.target:
                 _offer(operation, way, weight, gradient, Affine(rows * row_bytes))
@@ -45,7 +46,7 @@ def offer_fused_updates(draft: Draft) -> None:
 
 def _chunks_by_row(gradient: Recipe) -> bool:
     """Whether rows of the gradient can be computed by themselves."""
-    if gradient.target == "memplan.conv_weight_gradient":
+    if gradient.target in ("memplan.conv_weight_gradient", "memplan.conv_weight_gradient_int8x"):
         transposed, groups = gradient.arguments[6], gradient.arguments[8]
         return not (transposed and groups > 1)
     return gradient.target in (

@@ -10,7 +10,7 @@ from __future__ import annotations
 from memplan.ir.units import Affine
 from memplan.tracing.draft import Draft, DraftOperation, Recipe, View, views_in
 
-__all__ = ["IN_PLACE", "mark_in_place_pairs"]
+__all__ = ["IN_PLACE", "fits_in_place", "mark_in_place_pairs", "overwritable"]
 
 #: Target -> positions of arguments that the first result may overwrite.
 IN_PLACE: dict[str, tuple[int, ...]] = {
@@ -44,6 +44,8 @@ IN_PLACE: dict[str, tuple[int, ...]] = {
     "memplan.dropout": (0,),
     "memplan.dropout_backward": (0,),
     "memplan.apply_bits": (0,),
+    "memplan.range_backward": (0,),
+    "memplan.add_int8": (0, 1),
 }  # fmt: skip
 
 
@@ -54,11 +56,14 @@ def mark_in_place_pairs(draft: Draft) -> None:
             continue
         for way in operation.alternatives:
             way.in_place = tuple(
-                (view, 0) for view in _candidates(way) if _fits(draft, operation, way, view)
+                (view, 0)
+                for view in overwritable(way)
+                if fits_in_place(draft, operation, way, view)
             )
 
 
-def _candidates(way: Recipe) -> list[View]:
+def overwritable(way: Recipe) -> list[View]:
+    """Return the operands over whose elements the result may be written as they are read."""
     if way.target == "memplan.elementwise":
         # Later entries must still find what they read, so only what the first one reads alone.
         target, arguments, _ = way.arguments[0]
@@ -78,7 +83,7 @@ def _candidates(way: Recipe) -> list[View]:
     )
 
 
-def _fits(draft: Draft, operation: DraftOperation, way: Recipe, view: View) -> bool:
+def fits_in_place(draft: Draft, operation: DraftOperation, way: Recipe, view: View) -> bool:
     """Whether every element of the result lies exactly where the operand has its own."""
     read, written = draft.tensors[view.tensor], draft.tensors[operation.writes[0]]
     return (

@@ -19,8 +19,8 @@ __all__ = ["offer_mask_bits"]
 def offer_mask_bits(draft: Draft) -> None:
     """Add a packed mask per clamping activation, and backward alternatives that read it.
 
-    ``relu``: 0 < y.  ``hardtanh`` (relu6): low < y < high.  Both let the gradient pass exactly
-    where the mask is 1.
+    ``relu``: 0 < y.  ``hardtanh`` (relu6), and int8 that was clamped: low < y < high.  All let the
+    gradient pass exactly where the mask is 1.
     """
     producers = draft.producers()
     masks: dict[tuple[str, float, float | None], tuple[DraftOperation, View]] = {}
@@ -34,7 +34,8 @@ def offer_mask_bits(draft: Draft) -> None:
         producer = producers.get(y.tensor)
         if tensor is None or producer is None or producer.phase != "forward" or not y.shape:
             continue
-        if draft.tensors[y.tensor].dtype != draft.tensors[operation.writes[0]].dtype:
+        known = tensor.dtype == draft.tensors[operation.writes[0]].dtype
+        if not known and operation.target != "memplan.range_backward":
             continue
         if not tensor.is_whole(y) or not _row_major(draft, tensor):
             continue
@@ -56,7 +57,7 @@ def _limits(operation: DraftOperation) -> tuple[float, float | None] | None:
     if operation.target == "aten.threshold_backward.default":
         threshold = operation.arguments[2]
         return (threshold, None) if isinstance(threshold, int | float) else None
-    if operation.target == "aten.hardtanh_backward.default":
+    if operation.target in ("aten.hardtanh_backward.default", "memplan.range_backward"):
         low, high = operation.arguments[2:]
         return low, high
     return None

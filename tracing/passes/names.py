@@ -23,6 +23,10 @@ _SHORT = {
     "memplan.range_bits": "bits",
     "memplan.gather_channels": "saved_slice",
     "memplan.conv_input_gradient": "input_gradient",
+    "memplan.conv_input_gradient_int8w": "input_gradient",
+    "memplan.add_int8": "add",
+    "memplan.avg_pool_int8": "avg_pool2d",
+    "memplan.mean_int8": "mean",
     "memplan.layer_norm_input_gradient": "input_gradient",
     "memplan.update_running_statistics": "statistics",
 }

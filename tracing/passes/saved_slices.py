@@ -12,7 +12,11 @@ from memplan.tracing.draft import Draft, DraftOperation, Recipe, View
 __all__ = ["offer_saved_slices"]
 
 #: Positions of the saved input among the arguments of a weight gradient.
-_GRADIENTS = {"memplan.conv_weight_gradient": 1, "memplan.linear_weight_gradient": 1}
+_GRADIENTS = {
+    "memplan.conv_weight_gradient": 1,
+    "memplan.conv_weight_gradient_int8x": 1,
+    "memplan.linear_weight_gradient": 1,
+}
 
 
 def offer_saved_slices(draft: Draft) -> None:

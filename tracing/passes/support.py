@@ -49,6 +49,7 @@ BROADCAST_READERS = ELEMENTWISE | {
     "aten.select_scatter.default",
     "aten.slice_scatter.default",
     "memplan.apply_bits",
+    "memplan.range_backward",
     "memplan.dropout_backward",
     "memplan.conv_input_gradient",
     "memplan.conv_weight_gradient",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
@@ -14,8 +14,9 @@ from memplan.clients.executors.torch.geometry import (
     operand_view,
     tensor_view,
 )
-from memplan.clients.executors.torch.kernels import Call, Run, RunState, bind
+from memplan.clients.executors.torch.kernels import Call, Covered, Run, RunState, bind
 from memplan.clients.executors.torch.outside import Outside
+from memplan.ir.blocks import covered_operations, mutated_tensors
 from memplan.ir.errors import PlanRejectedError
 from memplan.ir.graph import Alternative, Operand, Operation, OpGraph, Tensor
 from memplan.ir.plan import Plan, Step
@@ -116,13 +117,16 @@ class Binder:
         operation, alternative = self._chosen(step)
         samples = self._plan.micro_batch
         arguments, keywords = resolve_arguments(alternative, operands, samples)
+        names = mutated_tensors(self._graph, operation, alternative)
+        mutates = self._views(names, step.mutates)
         return Call(
             operation=operation.id,
             target=alternative.target,
             arguments=arguments,
             keywords=keywords,
             writes=self._views(operation.writes, step.writes),
-            mutates=self._views(operation.mutates, step.mutates),
+            mutates=mutates,
+            covered=tuple(self._covered(operation, alternative, mutates)),
             workspace=None if step.workspace is None else self._arena.bytes_of(step.workspace),
             update=self._plan.update_of.get(operation.layer) if operation.layer else None,
             parameter=operation.parameter,
@@ -131,6 +135,15 @@ class Binder:
             trips=self._plan.trips,
             state=self._state,
         )
+
+    def _covered(
+        self, operation: Operation, alternative: Alternative, mutates: tuple[torch.Tensor, ...]
+    ) -> Iterator[Covered]:
+        start = len(operation.mutates)
+        for covered in covered_operations(self._graph, alternative):
+            end = start + len(covered.mutates)
+            yield Covered(covered.parameter or "", mutates[start:end])
+            start = end
 
     def tensor(self, name: str, number: int, samples: int | None = None) -> torch.Tensor:
         """Return the view of a whole buffer as its tensor."""

@@ -16,6 +16,7 @@ import torch
 
 from memplan.clients.executors.torch.reference import Reference
 from memplan.clients.executors.torch.result import StepResult
+from memplan.ir.fixed_point import MOST_BIAS, MOST_WEIGHT
 
 __all__ = ["NOISE", "SMALLEST", "TOLERANCE", "Comparison", "ParameterComparison", "compare"]
 
@@ -99,9 +100,21 @@ def compare(result: StepResult, reference: Reference, tolerance: float = TOLERAN
             result.states[name].double(), value.double(), rtol=tolerance, atol=tolerance + drift
         )
     ]
+    unequal = [
+        name
+        for name, value in reference.integers.items()
+        if name in result.integers and not torch.equal(result.integers[name], value)
+    ]
     missing = sorted(set(reference.updated) ^ set(result.updated))
     if missing:
         problem = f"updated on one side only: {', '.join(missing[:3])}"
+    elif unequal:
+        first = unequal[0]
+        count = int((result.integers[first] != reference.integers[first]).sum())
+        problem = (
+            f"{len(unequal)} of {len(reference.integers)} int8 tensors differ, {first} first, in "
+            f"{count} of {reference.integers[first].numel()} elements"
+        )
     elif not loss_error <= tolerance * max(1.0, abs(reference.loss)):
         problem = f"the loss is {loss}, the reference's {reference.loss}"
     elif stale:
@@ -142,10 +155,16 @@ def _compare_one(
         ok = ok and (agrees or gradient_error <= tolerance * gradient_scale + noise)
     actual = result.updated.get(name, before)
     update_scale = _largest(expected - before)
-    last_digit = 4 * torch.finfo(before.dtype).eps * _largest(before)
-    if not reference.adaptive and update_scale > 10 * last_digit:
+    last_digit = 0.0
+    if before.is_floating_point():
+        last_digit = 4 * torch.finfo(before.dtype).eps * _largest(before)
+    if not reference.adaptive and name not in reference.rates and update_scale > 10 * last_digit:
         agrees = agrees or _largest(actual - expected) <= tolerance * update_scale
     silent = not agrees and scale <= 10 * noise
+    if name in reference.rates:
+        return _compare_integers(
+            name, result, reference, noise, tolerance, (gradient_error, silent, ok)
+        )
     # Where Adam blows noise up to the size of a full update, elements are not comparable.
     clear = torch.ones_like(before, dtype=torch.bool)
     if reference.adaptive:
@@ -169,13 +188,46 @@ def _compare_one(
     )
 
 
+def _compare_integers(
+    name: str,
+    result: StepResult,
+    reference: Reference,
+    noise: float,
+    tolerance: float,
+    gradient: tuple[float | None, bool, bool],
+) -> ParameterComparison:
+    """Compare integers: each must be the rounding of a step within the tolerance.
+
+    So they are equal, but where the step lies so near the middle between two integers that the
+    tolerance of the gradient reaches over it.  Errors are in steps of the integer.
+    """
+    gradient_error, silent, ok = gradient
+    before, rates = reference.initial[name], reference.rates[name]
+    steps = reference.gradients[name].double() * rates
+    allowed = (tolerance * reference.scales[name] + noise) * rates + 0.5
+    most = MOST_WEIGHT if before.dtype == torch.int8 else MOST_BIAS
+    exact = (before.double() - steps).clamp(-most, most)
+    excess = (result.updated.get(name, before).double() - exact).abs() - allowed
+    error = max(0.0, _largest(excess.clamp(min=0.0)))
+    return ParameterComparison(
+        parameter=name,
+        gradient_error=gradient_error,
+        gradient_scale=_largest(reference.gradients[name]),
+        update_error=error,
+        update_scale=_largest(steps),
+        rounding=0.0,
+        silent=silent,
+        ok=ok and error <= 0.0,
+    )
+
+
 def _slope(reference: Reference, noise: float) -> float:
     """Return the update per gradient where gradients are clear of noise (SGD: the same for all)."""
     return max(
         (
             _largest(reference.updated[name] - reference.initial[name]) / scale
             for name, scale in reference.scales.items()
-            if scale > 10 * noise
+            if scale > 10 * noise and name not in reference.rates
         ),
         default=0.0,
     )

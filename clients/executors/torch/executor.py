@@ -16,6 +16,7 @@ import torch
 from memplan.clients.executors.torch.arena import Arena, dead_ranges
 from memplan.clients.executors.torch.binding import Binder, host_slice, update_of
 from memplan.clients.executors.torch.geometry import active_slice, tensor_view
+from memplan.clients.executors.torch.integer_inputs import integer_inputs
 from memplan.clients.executors.torch.kernels import Run, RunState
 from memplan.clients.executors.torch.outside import Outside, check_tensor, whole_weights
 from memplan.clients.executors.torch.scratch import ScratchReport, measure
@@ -23,13 +24,15 @@ from memplan.ir.errors import DataError, ModelError
 from memplan.ir.graph import OpGraph
 from memplan.ir.plan import Buffer, Plan, Step
 
-__all__ = ["ArenaExecutor", "OnGradient", "OnOutputs"]
+__all__ = ["ArenaExecutor", "OnGradient", "OnIntegers", "OnOutputs"]
 
 #: Is told of each parameter's gradient just before the update: (parameter, gradient).  The tensor
 #: is the caller's to keep.
 OnGradient = Callable[[str, torch.Tensor], None]
 #: Is told of the outputs at the end of each trip of the body: (trip, outputs by tensor id).
 OnOutputs = Callable[[int, Mapping[str, torch.Tensor]], None]
+#: Is told of int8 activations of the whole batch, by tensor id, when the step is done.
+OnIntegers = Callable[[Mapping[str, torch.Tensor]], None]
 
 
 class ArenaExecutor:
@@ -60,6 +63,8 @@ class ArenaExecutor:
         self.plan = plan
         self._debug = debug
         self._state = RunState()
+        #: int8 activations by tensor id and trip, where a caller asked for them.
+        self._seen: dict[str, dict[int, torch.Tensor]] | None = None
         with torch.inference_mode():
             self._arena = Arena(plan)
             if debug:
@@ -99,11 +104,13 @@ class ArenaExecutor:
         seed: int = 0,
         on_gradient: OnGradient | None = None,
         on_outputs: OnOutputs | None = None,
+        on_integers: OnIntegers | None = None,
     ) -> dict[str, torch.Tensor]:
         """Run prologue, all trips of the body and epilogue once.
 
         Args:
-            inputs: the whole batch by tensor id, of every input and label of the graph.
+            inputs: the whole batch by tensor id, of every input and label of the graph.  Float
+                samples of an int8 input are quantized.
             seed: of dropout.
 
         Returns:
@@ -112,14 +119,16 @@ class ArenaExecutor:
         Raises:
             DataError: inputs are missing or have another shape.
         """
+        inputs = integer_inputs(self.graph, inputs)
         self._check_inputs(inputs)
         with torch.inference_mode():
-            return self._run(inputs, seed, on_gradient, on_outputs, None)
+            return self._run(inputs, seed, on_gradient, on_outputs, None, on_integers)
 
     def measure_scratch(
         self, inputs: Mapping[str, torch.Tensor], *, seed: int = 0
     ) -> ScratchReport:
         """Run one step, report what was allocated outside of the arena, and undo the step."""
+        inputs = integer_inputs(self.graph, inputs)
         self._check_inputs(inputs)
         with torch.inference_mode():
             before = self._arena.snapshot()
@@ -169,6 +178,7 @@ class ArenaExecutor:
         on_gradient: OnGradient | None,
         on_outputs: OnOutputs | None,
         mark: Callable[[str, str], Any] | None,
+        on_integers: OnIntegers | None = None,
     ) -> dict[str, torch.Tensor]:
         plan, state = self.plan, self._state
         state.seed, state.trip = seed, 0
@@ -178,7 +188,8 @@ class ArenaExecutor:
                 (start, _keep(part))
             )
         collected: dict[str, list[torch.Tensor]] = defaultdict(list)
-        plainly = not self._debug and on_gradient is None and mark is None
+        self._seen = None if on_integers is None else {}
+        plainly = not self._debug and on_gradient is None and mark is None and on_integers is None
         try:
             self._load_inputs(inputs, None)
             self._section(0, plan.prologue, self._prologue, plainly, on_gradient, mark)
@@ -204,7 +215,25 @@ class ArenaExecutor:
                 for name, pieces in rows.items():
                     pieces.sort(key=lambda piece: piece[0])
                     on_gradient(name, torch.cat([piece for _, piece in pieces]))
+            if on_integers is not None and self._seen is not None:
+                on_integers(
+                    {
+                        name: self._whole_output(name, list(parts.values()))
+                        for name, parts in self._seen.items()
+                    }
+                )
             return {name: self._whole_output(name, parts) for name, parts in collected.items()}
+
+    def _see_integers(self, step: Step) -> None:
+        """Keep the int8 activations that a step has written; a recomputation comes again."""
+        if self._seen is None:
+            return
+        operation = self.graph.operation[step.operation]
+        for name, number in zip(operation.writes, step.writes, strict=True):
+            tensor = self.graph.tensor[name]
+            if tensor.quantization is not None and tensor.role == "activation":
+                parts = self._seen.setdefault(name, {})
+                parts[self._state.trip] = _keep(self._binder.tensor(name, number))
 
     def _section(
         self,
@@ -228,6 +257,7 @@ class ArenaExecutor:
                         on_gradient(found[0], _keep(found[1]))
                 with mark(step.operation, self._target(step)) if mark else nullcontext():
                     run()
+                self._see_integers(step)
                 # What dies with a section is buried by the caller, after the outputs are read.
                 if index + 1 < len(steps):
                     self._bury(first + index)

@@ -125,7 +125,8 @@ class Outside:
             self._blocks[name] = self._blocks[name].clone()
             whole = tensor_view(tensor, self._samples, None).of(self._blocks[name])
             if rule is not None and rule.dim is not None:
-                whole.index_fill_(rule.dim, torch.tensor(update.channels), float("nan"))
+                spoilt = float("nan") if whole.is_floating_point() else torch.iinfo(whole.dtype).min
+                whole.index_fill_(rule.dim, torch.tensor(update.channels), spoilt)
 
     def _store(self, tensor: Tensor, value: torch.Tensor) -> None:
         view = tensor_view(tensor, self._samples, None)

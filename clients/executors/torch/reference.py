@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, cast
 
 import torch
@@ -29,7 +29,15 @@ from memplan.ir.graph import Operand, Operation, OpGraph, Tensor
 from memplan.ir.request import LayerUpdate
 from memplan.ir.sizes import updated_parameters
 
-__all__ = ["Precision", "Reference", "autograd_step", "forward_outputs", "optimize"]
+__all__ = [
+    "ForwardPass",
+    "Precision",
+    "Reference",
+    "autograd_step",
+    "forward_outputs",
+    "optimize",
+    "update_window",
+]
 
 #: Largest relative error of an operand that imitates one operation in float32: a few last digits.
 _ROUNDING = 4 * torch.finfo(torch.float32).eps
@@ -56,6 +64,8 @@ class Reference:
         scales: largest element of each parameter's gradient over all steps.
         states: running statistics after the last step by tensor id.
         adaptive: the optimizer scales updates to the size of each gradient (Adam).
+        integers: int8 activations by tensor id, of an int8 graph.
+        rates: step of an integer parameter per unit of its gradient, broadcastable to it.
     """
 
     loss: float
@@ -66,6 +76,8 @@ class Reference:
     scales: Mapping[str, float]
     states: Mapping[str, torch.Tensor]
     adaptive: bool
+    integers: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    rates: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
 def autograd_step(
@@ -97,6 +109,13 @@ def autograd_step(
     """
     if graph.mode != "train":
         raise RequestError("only a graph of mode train has gradients to compare with")
+    if graph.quantization is not None:
+        if steps != 1 or precision is not None:
+            raise RequestError("an int8 graph is compared over one step: leave --steps out")
+        # It builds on this module.
+        from memplan.clients.executors.torch.reference_int8 import integer_step
+
+        return integer_step(graph, mask, batch, weights, inputs, seed)
     if precision is not None:
         values = {name: _widened(value) for name, value in whole_weights(graph, weights).items()}
         inputs = {name: _widened(value) for name, value in inputs.items()}
@@ -113,7 +132,7 @@ def autograd_step(
     }
 
     def loss_and_gradients(step: int) -> tuple[float, dict[str, torch.Tensor]]:
-        forward = _Forward(
+        forward = ForwardPass(
             graph, batch, {**values, **states, **leaves, **inputs}, seed + step, precision
         )
         loss = forward.value(graph.outputs[0])
@@ -148,7 +167,7 @@ def optimize(
     """
     initial = {name: leaf.detach().clone() for name, leaf in leaves.items()}
     windows = {
-        name: _window(graph, graph.tensor[name], mask, leaf) for name, leaf in leaves.items()
+        name: update_window(graph, graph.tensor[name], mask, leaf) for name, leaf in leaves.items()
     }
     optimizer = _optimizer(graph, list(leaves.values()))
     reliable = {name: torch.ones_like(leaf, dtype=torch.bool) for name, leaf in leaves.items()}
@@ -191,9 +210,13 @@ def forward_outputs(
     seed: int = 0,
 ) -> dict[str, torch.Tensor]:
     """Return the graph's outputs for a whole batch, by its forward operations alone."""
+    if graph.quantization is not None:
+        from memplan.clients.executors.torch.reference_int8 import integer_forward_outputs
+
+        return integer_forward_outputs(graph, batch, weights, inputs, seed)
     with torch.no_grad():
         values = {**whole_weights(graph, weights), **inputs}
-        forward = _Forward(graph, batch, values, seed)
+        forward = ForwardPass(graph, batch, values, seed)
         return {name: forward.value(name) for name in graph.outputs}
 
 
@@ -213,7 +236,7 @@ def _optimizer(graph: OpGraph, leaves: Sequence[torch.Tensor]) -> torch.optim.Op
     return torch.optim.SGD(leaves, lr=settings.learning_rate, momentum=decay, foreach=False)
 
 
-def _window(
+def update_window(
     graph: OpGraph, tensor: Tensor, mask: Mapping[str, LayerUpdate], leaf: torch.Tensor
 ) -> torch.Tensor:
     """Return 1 where the mask updates a parameter, else 0."""
@@ -225,8 +248,8 @@ def _window(
     return window.index_fill_(rule.dim, torch.tensor(update.channels), 1)
 
 
-class _Forward:
-    """Values of a graph's forward tensors, computed when asked for."""
+class ForwardPass:
+    """Values of a graph's forward tensors, computed when it is made."""
 
     def __init__(
         self,

@@ -28,6 +28,7 @@ class StepResult:
         scratch: what libraries allocated outside of it, where it was measured.
         seconds: wall time of the last step.
         steps: number of steps that were run.
+        integers: int8 activations of the last step by tensor id, where gradients were kept.
     """
 
     loss: float | None
@@ -39,6 +40,7 @@ class StepResult:
     steps: int
     gradients: Mapping[str, torch.Tensor] = field(default_factory=dict)
     scratch: ScratchReport | None = None
+    integers: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     @property
     def outside_peak_bytes(self) -> int | None:

@@ -42,7 +42,7 @@ def run_step(
         on_gradient: is told of each gradient just before its update.
         on_outputs: is told of the outputs of each trip.
         steps: how often the step is run.
-        keep_gradients: return the gradients of the last step.
+        keep_gradients: return the gradients of the last step, and of an int8 graph the integers.
         measure_scratch: measure what is allocated outside of the arena, in a step of its own that
             is undone.
 
@@ -63,6 +63,7 @@ def run_step(
         if on_gradient is not None:
             on_gradient(name, gradient)
 
+    integers: dict[str, torch.Tensor] = {}
     outputs: dict[str, torch.Tensor] = {}
     seconds = 0.0
     for step in range(steps):
@@ -72,6 +73,7 @@ def run_step(
             seed=seed + step,
             on_gradient=observe if keep_gradients or on_gradient is not None else None,
             on_outputs=on_outputs,
+            on_integers=integers.update if keep_gradients else None,
         )
         seconds = time.perf_counter() - started
     return StepResult(
@@ -84,4 +86,5 @@ def run_step(
         steps=steps,
         gradients=gradients if keep_gradients else {},
         scratch=scratch,
+        integers=integers,
     )

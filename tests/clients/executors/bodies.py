@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from memplan.ir.graph import OpGraph
+from memplan.ir.blocks import cover_allowed, covered_operations, mutated_tensors
+from memplan.ir.channel_strips import CHANNEL_STRIPS
+from memplan.ir.graph import Alternative, Operation, OpGraph
 from memplan.ir.request import LayerUpdate
 from memplan.ir.sizes import alternative_allowed, updated_parameters
+from tests.support.update_order import updates_after_readers
 
-__all__ = ["random_body"]
+__all__ = ["block_body", "random_body"]
 
 
 def random_body(
@@ -28,26 +31,18 @@ def random_body(
     """
     choose = random.Random(seed)
     by_layer = {update.layer: update for update in mask}
-    updated = updated_parameters(graph, by_layer)
     updating = "update" if trips == 1 else "accumulate"
-    wanted = set(graph.outputs)
-    body: list[tuple[str, str]] = []
     ways: dict[str, str] = {}
-    for operation in reversed(graph.operations):
-        runs = operation.phase == "statistics" or not wanted.isdisjoint(operation.writes)
-        if operation.parameter is not None:
-            runs = operation.phase == updating and operation.parameter in updated
-        if not runs or operation.phase == "constant":
-            continue
-        allowed = [w for w in operation.alternatives if alternative_allowed(operation, w, by_layer)]
-        way = allowed[0] if choose.random() < plain else choose.choice(allowed)
-        wanted.update(operand.tensor for operand in way.reads)
-        ways[operation.id] = way.name
-        body.append((operation.id, way.name))
+    for operation in graph.operations:
+        allowed = _allowed(graph, operation, by_layer, updating)
+        if allowed:
+            way = allowed[0] if choose.random() < plain else choose.choice(allowed)
+            ways[operation.id] = way.name
+    body = _body(graph, by_layer, ways, updating)
     final: list[tuple[str, str]] = []
-    for name, way_name in reversed(body):
+    for name, way_name in body:
         operation = graph.operation[name]
-        way = next(w for w in operation.alternatives if w.name == way_name)
+        way = _way(graph, name, way_name)
         if operation.phase in ("backward", "update", "accumulate"):
             for operand in way.reads:
                 producer = graph.producer.get(operand.tensor)
@@ -64,15 +59,80 @@ def random_body(
     return final
 
 
+def block_body(graph: OpGraph, mask: Sequence[LayerUpdate], trips: int) -> list[tuple[str, str]]:
+    """Return what one trip needs, every block as one, with as many updates as it can cover."""
+    by_layer = {update.layer: update for update in mask}
+    updating = "update" if trips == 1 else "accumulate"
+    ways = {}
+    for operation in graph.operations:
+        allowed = _allowed(graph, operation, by_layer, updating)
+        blocks = [way for way in allowed if way.target == CHANNEL_STRIPS]
+        if blocks:
+            ways[operation.id] = max(blocks, key=lambda way: len(way.covers)).name
+        elif allowed:
+            ways[operation.id] = allowed[0].name
+    return _body(graph, by_layer, ways, updating)
+
+
+def _allowed(
+    graph: OpGraph, operation: Operation, mask: Mapping[str, LayerUpdate], updating: str
+) -> list[Alternative]:
+    return [
+        way
+        for way in operation.alternatives
+        if alternative_allowed(operation, way, mask)
+        and cover_allowed(graph, way, mask)
+        and all(one.phase == updating for one in covered_operations(graph, way))
+    ]
+
+
+def _body(
+    graph: OpGraph, mask: Mapping[str, LayerUpdate], ways: Mapping[str, str], updating: str
+) -> list[tuple[str, str]]:
+    """Return what runs by these ways; a block does what it covers, so that does not run itself."""
+    body = _needed(graph, mask, ways, updating, set())
+    covered = {name for operation, way in body for name in _way(graph, operation, way).covers}
+    return _needed(graph, mask, ways, updating, covered) if covered else body
+
+
+def _needed(
+    graph: OpGraph,
+    mask: Mapping[str, LayerUpdate],
+    ways: Mapping[str, str],
+    updating: str,
+    covered: set[str],
+) -> list[tuple[str, str]]:
+    """Return what runs in one trip by these ways, once."""
+    updated = updated_parameters(graph, mask)
+    wanted = set(graph.outputs)
+    body = []
+    for operation in reversed(graph.operations):
+        runs = operation.phase == "statistics" or not wanted.isdisjoint(operation.writes)
+        if operation.parameter is not None:
+            runs = operation.phase == updating and operation.parameter in updated
+        if not runs or operation.phase == "constant" or operation.id in covered:
+            continue
+        way = _way(graph, operation.id, ways[operation.id])
+        wanted.update(operand.tensor for operand in way.reads)
+        body.append((operation, way))
+    return [(operation.id, way.name) for operation, way in updates_after_readers(body[::-1])]
+
+
+def _way(graph: OpGraph, operation: str, name: str) -> Alternative:
+    return next(way for way in graph.operation[operation].alternatives if way.name == name)
+
+
 def _reads_no_updated(
     graph: OpGraph, name: str, ways: dict[str, str], done: list[tuple[str, str]]
 ) -> bool:
     """Tell whether an operation may still run: its weights are as they were before the batch."""
     changed = {
         mutated
-        for operation, _ in done
-        if graph.operation[operation].phase == "update"
-        for mutated in graph.operation[operation].mutates
+        for operation, way in done
+        for mutated in mutated_tensors(
+            graph, graph.operation[operation], _way(graph, operation, way)
+        )
+        if graph.tensor[mutated].role == "parameter"
     }
-    way = next(w for w in graph.operation[name].alternatives if w.name == ways[name])
+    way = _way(graph, name, ways[name])
     return changed.isdisjoint(operand.tensor for operand in way.reads)

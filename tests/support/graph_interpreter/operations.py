@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from memplan.ir.graph import RunningArgument
+from memplan.ir.graph import LocalArgument, RunningArgument
 from memplan.ir.request import LayerUpdate
 from tests.support.graph_interpreter.pooling import max_pool_input_gradient, max_pool_positions
 
@@ -160,6 +160,30 @@ def _elementwise(at: Moment, *program: Any) -> torch.Tensor:
     return running
 
 
+def _row_strips(at: Moment, *program: Any) -> torch.Tensor:
+    """Every entry whole, in the order in which they stand."""
+    results: list[torch.Tensor] = []
+
+    def value(argument: Any) -> Any:
+        if isinstance(argument, list):
+            return [value(part) for part in argument]
+        return results[argument.local] if isinstance(argument, LocalArgument) else argument
+
+    for target, arguments, keywords, _, shape, dtype, _ in program:
+        found = [value(argument) for argument in arguments]
+        named = {name: value(argument) for name, argument in keywords}
+        compute = OPERATIONS.get(target)
+        if compute is None:
+            result = call_aten(target, *found, **named)
+        else:
+            assert not named
+            result = compute(at, *found)
+        assert list(result.shape[1:]) == shape
+        assert result.dtype == dtype
+        results.append(result)
+    return results[-1]
+
+
 #: By target.
 OPERATIONS: dict[str, Callable[..., Any]] = {
     "memplan.conv_input_gradient": _conv_input_gradient,
@@ -178,4 +202,5 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "memplan.dropout_backward": _dropout,
     "memplan.batch_norm_train": _batch_norm_train,
     "memplan.elementwise": _elementwise,
+    "memplan.row_strips": _row_strips,
 }

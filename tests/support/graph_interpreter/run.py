@@ -21,6 +21,7 @@ from memplan.ir.graph import (
     Tensor,
 )
 from memplan.ir.request import LayerUpdate
+from tests.support.graph_interpreter.block_backward import block_gradients
 from tests.support.graph_interpreter.operations import OPERATIONS, Moment, call_aten
 from tests.support.graph_interpreter.updates import UPDATES, update_statistics
 
@@ -108,6 +109,14 @@ class Run:
         if operation.mutates:
             self.mutate(operation, way, arguments)
             return
+        if way.target == "memplan.channel_strips":
+            (written,) = operation.writes
+            self.allocate(self.graph.tensor[written])
+            result, *gradients = block_gradients(arguments, self.whole(written).shape)
+            self.whole(written).copy_(result)
+            for name, gradient in zip(way.covers, gradients, strict=True):
+                self.mutate_by(self.graph.operation[name], gradient)
+            return
         results = self.compute(operation, way.target, arguments, keywords)
         if isinstance(results, torch.Tensor):
             results = (results,)
@@ -148,6 +157,17 @@ class Run:
         return OPERATIONS[target](moment, *arguments)
 
     # Updates
+
+    def mutate_by(self, operation: Operation, gradient: torch.Tensor) -> None:
+        """Do an update, or an accumulation, with a gradient that no operation wrote."""
+        plain = operation.alternatives[0]
+        operands = [
+            self.view(operand) if operand.tensor in self.storage else gradient
+            for operand in plain.reads
+        ]
+        arguments = [self.value(argument, operands) for argument in plain.arguments]
+        arguments[1] = gradient
+        self.mutate(operation, plain, arguments)
 
     def mutate(self, operation: Operation, way: Alternative, arguments: list[Any]) -> None:
         tensors = [self.graph.tensor[name] for name in operation.mutates]

@@ -12,6 +12,7 @@ from memplan.ir.request import LayerUpdate
 from memplan.ir.sizes import alternative_allowed, updated_parameters
 from tests.support.graph_interpreter.run import Run
 from tests.support.graph_interpreter.weights import initial_weights
+from tests.support.update_order import updates_after_readers
 
 __all__ = ["Outcome", "full_mask", "run_step"]
 
@@ -100,20 +101,31 @@ def _choose(
     graph: OpGraph, mask: Mapping[str, LayerUpdate], prefer: tuple[str, ...], serving: set[str]
 ) -> list[tuple[Operation, Alternative]]:
     """Return the operations that must run, each with the alternative it takes."""
+
+    def fits(operation: Operation, way: Alternative) -> bool:
+        covered = [graph.operation[name] for name in way.covers]
+        return alternative_allowed(operation, way, mask) and all(
+            one.phase in serving and one.parameter in updated for one in covered
+        )
+
+    def needed(covered: set[str]) -> list[tuple[Operation, Alternative]]:
+        wanted = set(graph.outputs)
+        found = []
+        for operation in reversed(graph.operations):
+            if operation.parameter is not None:
+                runs = operation.phase in serving and operation.parameter in updated
+                runs = runs and operation.id not in covered
+            else:
+                runs = operation.phase == "statistics" or not wanted.isdisjoint(operation.writes)
+            if not runs:
+                continue
+            allowed = [way for way in operation.alternatives if fits(operation, way)]
+            assert allowed, f"{operation.id}: no alternative for {mask.get(operation.layer or '')}"
+            way = next((way for way in allowed if way.name in prefer), allowed[0])
+            found.append((operation, way))
+            wanted.update(operand.tensor for operand in way.reads)
+        return found[::-1]
+
     updated = updated_parameters(graph, mask)
-    wanted = set(graph.outputs)
-    needed = []
-    for operation in reversed(graph.operations):
-        if operation.parameter is not None:
-            runs = operation.phase in serving and operation.parameter in updated
-        else:
-            runs = operation.phase == "statistics" or not wanted.isdisjoint(operation.writes)
-        if not runs:
-            continue
-        ways = operation.alternatives
-        allowed = [way for way in ways if alternative_allowed(operation, way, mask)]
-        assert allowed, f"{operation.id}: no alternative for {mask.get(operation.layer or '')}"
-        way = next((way for way in allowed if way.name in prefer), allowed[0])
-        needed.append((operation, way))
-        wanted.update(operand.tensor for operand in way.reads)
-    return needed[::-1]
+    covered = {name for _, way in needed(set()) for name in way.covers}
+    return updates_after_readers(needed(covered))

@@ -13,7 +13,15 @@ import torch
 
 from memplan.clients.executors.torch.kernels.aten import generic, resolve
 from memplan.clients.executors.torch.kernels.bits import apply_bits, range_bits
-from memplan.clients.executors.torch.kernels.call import RUNNING, Call, Kernel, Run, RunState
+from memplan.clients.executors.torch.kernels.call import (
+    RUNNING,
+    Call,
+    Covered,
+    Kernel,
+    Run,
+    RunState,
+)
+from memplan.clients.executors.torch.kernels.channel_strips import channel_strips
 from memplan.clients.executors.torch.kernels.convolution import (
     conv_input_gradient,
     conv_weight_gradient,
@@ -37,6 +45,20 @@ from memplan.clients.executors.torch.kernels.embedding import (
     embedding_weight_gradient,
 )
 from memplan.clients.executors.torch.kernels.fused import fused
+from memplan.clients.executors.torch.kernels.int8 import (
+    add_int8,
+    avg_pool_int8,
+    conv_int8,
+    dequantize,
+    mean_int8,
+    quantize,
+)
+from memplan.clients.executors.torch.kernels.int8_training import (
+    conv_input_gradient_int8w,
+    conv_weight_gradient_int8x,
+    range_backward,
+    sgd_int8,
+)
 from memplan.clients.executors.torch.kernels.linear import linear_weight_gradient
 from memplan.clients.executors.torch.kernels.normalization import (
     batch_norm_train,
@@ -50,9 +72,10 @@ from memplan.clients.executors.torch.kernels.pooling import (
     max_pool_input_gradient,
     max_pool_positions,
 )
+from memplan.clients.executors.torch.kernels.row_strips import row_strips
 from memplan.clients.executors.torch.kernels.update import accumulate, adam, clear, momentum, sgd
 
-__all__ = ["KERNELS", "RUNNING", "Call", "Kernel", "Run", "RunState", "bind"]
+__all__ = ["KERNELS", "RUNNING", "Call", "Covered", "Kernel", "Run", "RunState", "bind"]
 
 
 def bind(call: Call) -> Run:
@@ -95,11 +118,18 @@ KERNELS: Mapping[str, Kernel] = {
     "aten.zeros_like.default": partial(fill_constant, 0),
     "memplan.accumulate": accumulate,
     "memplan.adam": adam,
+    "memplan.add_int8": add_int8,
     "memplan.apply_bits": apply_bits,
+    "memplan.avg_pool_int8": avg_pool_int8,
     "memplan.batch_norm_train": batch_norm_train,
+    "memplan.channel_strips": partial(channel_strips, bind),
     "memplan.clear": clear,
     "memplan.conv_input_gradient": conv_input_gradient,
+    "memplan.conv_input_gradient_int8w": conv_input_gradient_int8w,
+    "memplan.conv_int8": conv_int8,
     "memplan.conv_weight_gradient": conv_weight_gradient,
+    "memplan.conv_weight_gradient_int8x": conv_weight_gradient_int8x,
+    "memplan.dequantize": dequantize,
     "memplan.dropout": dropout,
     "memplan.dropout_backward": dropout,
     "memplan.elementwise": partial(elementwise, bind),
@@ -112,8 +142,13 @@ KERNELS: Mapping[str, Kernel] = {
     "memplan.linear_weight_gradient": linear_weight_gradient,
     "memplan.max_pool_input_gradient": max_pool_input_gradient,
     "memplan.max_pool_positions": max_pool_positions,
+    "memplan.mean_int8": mean_int8,
     "memplan.momentum": momentum,
+    "memplan.quantize": quantize,
+    "memplan.range_backward": range_backward,
     "memplan.range_bits": range_bits,
+    "memplan.row_strips": partial(row_strips, bind),
     "memplan.sgd": sgd,
+    "memplan.sgd_int8": sgd_int8,
     "memplan.update_running_statistics": update_running_statistics,
 }

@@ -12,7 +12,7 @@ from memplan.ir.errors import ModelError
 from memplan.ir.request import LayerUpdate
 from memplan.ir.units import Affine
 
-__all__ = ["RUNNING", "Call", "Kernel", "Run", "RunState", "Running"]
+__all__ = ["RUNNING", "Call", "Covered", "Kernel", "Run", "RunState", "Running"]
 
 #: What a kernel returns: call it, and the operation happens.
 Run = Callable[[], object]
@@ -36,6 +36,14 @@ class RunState:
 
 
 @dataclass(frozen=True, slots=True)
+class Covered:
+    """An update or accumulation that a call performs as well."""
+
+    parameter: str
+    mutates: tuple[torch.Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One execution of an operation.
 
@@ -49,6 +57,8 @@ class Call:
     keywords: Mapping[str, Any]
     writes: tuple[torch.Tensor, ...]
     mutates: tuple[torch.Tensor, ...] = ()
+    #: What the call performs as well; ``mutates`` ends with the tensors of these.
+    covered: tuple[Covered, ...] = ()
     #: Bytes of scratch memory in the arena.
     workspace: torch.Tensor | None = None
     #: The mask of the operation's layer.

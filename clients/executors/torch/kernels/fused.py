@@ -16,6 +16,7 @@ from memplan.clients.executors.torch.kernels.call import Call, Kernel, Run
 from memplan.clients.executors.torch.kernels.convolution import Geometry
 from memplan.clients.executors.torch.kernels.elementwise import substitute
 from memplan.clients.executors.torch.kernels.embedding import bind_table_gradient
+from memplan.clients.executors.torch.kernels.int8_training import scales_of_rows
 from memplan.clients.executors.torch.kernels.selection import with_channels
 from memplan.clients.executors.torch.kernels.update import adam
 
@@ -29,7 +30,9 @@ def fused(bind: Kernel, call: Call) -> Run:
     """``memplan.fused(update, gradient, [arguments of the update], [of the gradient])``."""
     update_target, gradient_target, update_arguments, gradient_arguments = call.arguments
     target = call.mutates[0]
-    row_bytes = target[:1].numel() * target.itemsize
+    # The gradient of integers is in float32.
+    dtype = target.dtype if target.is_floating_point() else torch.float32
+    row_bytes = target[:1].numel() * dtype.itemsize
     workspace = call.workspace
     per_chunk = workspace.numel() // row_bytes if workspace is not None and row_bytes else 0
     if workspace is None or per_chunk < 1:
@@ -46,15 +49,18 @@ def fused(bind: Kernel, call: Call) -> Run:
     for start in range(0, target.shape[0], per_chunk):
         rows = range(start, min(start + per_chunk, target.shape[0]))
         shape = (len(rows), *target.shape[1:])
-        chunk = workspace[: row_bytes * len(rows)].view(target.dtype).view(shape)
+        chunk = workspace[: row_bytes * len(rows)].view(dtype).view(shape)
         gradient = row_kernel(bind, replace(gradient_call, writes=(chunk,)), rows)
+        arguments = [
+            _narrow(argument, target.shape, rows)
+            for argument in substitute(update_arguments, chunk)
+        ]
+        if update_target == "memplan.sgd_int8":
+            arguments[3] = _scales(call, arguments[3], target, rows)
         update_call = replace(
             call,
             target=update_target,
-            arguments=tuple(
-                _narrow(argument, target.shape, rows)
-                for argument in substitute(update_arguments, chunk)
-            ),
+            arguments=tuple(arguments),
             mutates=tuple(_narrow(tensor, target.shape, rows) for tensor in call.mutates),
             # The chunk of the gradient is free once Adam has taken its moments.
             workspace=chunk.view(-1).view(torch.uint8),
@@ -84,6 +90,12 @@ def _narrow(argument: Any, shape: torch.Size, rows: range) -> Any:
     return argument
 
 
+def _scales(call: Call, scales: torch.Tensor, target: torch.Tensor, rows: range) -> torch.Tensor:
+    if scales.numel() == target.shape[0]:
+        return scales[rows.start : rows.stop]
+    return scales_of_rows(call, scales, rows)
+
+
 def _whole(bind: Kernel, call: Call, rows: range) -> Run:
     return bind(call)
 
@@ -99,7 +111,7 @@ def _convolution(bind: Kernel, call: Call, rows: range) -> Run:
     (out,) = call.writes
     if out.dim() != len(weight_shape):  # a scale per channel, computed as a depthwise kernel
         call = replace(call, writes=(out.view(len(rows), *weight_shape[1:]),))
-    geometry = Geometry.of(rest)
+    geometry = Geometry.of(rest[:6])
     shape = [len(rows), *weight_shape[1:]]
     if geometry.transposed:
         # Rows are input channels.
@@ -155,6 +167,7 @@ def _with_channels(call: Call, channels: tuple[int, ...], axis: Any = None) -> A
 
 _ROWS: Mapping[str, RowKernel] = {
     "memplan.conv_weight_gradient": _convolution,
+    "memplan.conv_weight_gradient_int8x": _convolution,
     "memplan.embedding_weight_gradient": _embedding,
     "memplan.linear_weight_gradient": _linear,
 }

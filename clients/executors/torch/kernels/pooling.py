@@ -39,7 +39,7 @@ def max_pool(call: Call) -> Run:
     x, *geometry = call.arguments
     (out,) = call.writes
     plain = len(geometry) == 5 and math.prod(geometry[0]) <= _LARGEST_WINDOW
-    if not plain or not x.is_floating_point():
+    if not plain or not (x.is_floating_point() or x.dtype == torch.int8):
         return generic(call)
     blocks = _blocks(call, x.shape, out.shape, geometry)
 
@@ -86,7 +86,8 @@ def _scan(
     x: torch.Tensor, largest: torch.Tensor, steps: list[_Step], positions: torch.Tensor | None
 ) -> None:
     """Fill ``largest`` with the maximum of each window, and ``positions`` with where it stands."""
-    largest.fill_(-math.inf)
+    least = -math.inf if x.is_floating_point() else torch.iinfo(x.dtype).min
+    largest.fill_(least)
     for position, outputs, inputs in steps:
         values, before = x[inputs], largest[outputs]
         kept = values < before

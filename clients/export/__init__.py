@@ -1,0 +1,1 @@
+"""Plans in other forms: source code and files of other tools."""

@@ -1,0 +1,143 @@
+"""A schedule to start from that leaves out what whole blocks spare.
+
+A chain in row strips, or a block's backward in channel strips, reads past the tensors inside, which
+then need not exist, unless something else reads them.  Which of these ways spare bytes follows from
+who runs, so they are chosen one after the other, from the end of the step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from memplan.solver.schedule import Table
+from memplan.solver.ways import needed_schedule
+
+__all__ = ["lean_schedule"]
+
+
+def lean_schedule(table: Table, ways: Mapping[int, int]) -> list[tuple[int, int]]:
+    """Return what runs, in traced order, when each operation goes the way that spares most bytes.
+
+    Bytes are those of all tensors that come into being, and of all workspaces.  Where it spares
+    bytes, an operation runs for the updates that it covers although no one reads its result.
+    """
+    needs = _Needs(table, ways)
+    for work in range(len(table.writes) - 1, -1, -1):
+        if work not in ways:
+            continue
+        running = work in needs.running
+        least, best = 0, None
+        for way in table.allowed[work]:
+            if running and way != needs.ways[work]:
+                before = needs.ways[work]
+                change = needs.switch(work, way)
+                needs.switch(work, before)
+            elif not running and table.covers[work][way] and needs.runs_alone(work, way):
+                change = needs.begin(work, way)
+                needs.end(work)
+            else:
+                continue
+            if change < least:
+                least, best = change, way
+        if best is not None and running:
+            needs.switch(work, best)
+        elif best is not None:
+            needs.begin(work, best)
+    return [(work, needs.ways[work]) for work in sorted(needs.running)]
+
+
+class _Needs:
+    """Who runs, and how many read each tensor."""
+
+    def __init__(self, table: Table, ways: Mapping[int, int]) -> None:
+        self.table = table
+        self.ways = dict(ways)
+        self.running: set[int] = set()
+        self.readers = [0] * len(table.size)
+        self.demanded = [work.demanded[0] for work in table.instance.works]
+        self.bytes = 0
+        for work, _ in needed_schedule(table, ways):
+            self._start(work)
+        for item in table.kept:
+            self._acquire(item)
+
+    def runs_alone(self, work: int, way: int) -> bool:
+        """Tell whether all that a way covers runs by itself, so that it may be covered."""
+        return self.running.issuperset(self.table.covers[work][way])
+
+    def switch(self, work: int, way: int) -> int:
+        """Let a running operation go another way; return by how much the bytes grow."""
+        table, old, before = self.table, self.ways[work], self.bytes
+        for item in table.reads[work][way]:
+            self._acquire(item)
+        self.bytes += table.workspace[work][way] - table.workspace[work][old]
+        self.ways[work] = way
+        for covered in table.covers[work][old]:
+            self._start(covered)
+        for covered in table.covers[work][way]:
+            self._stop(covered)
+        for item in table.reads[work][old]:
+            self._release(item)
+        return self.bytes - before
+
+    def begin(self, work: int, way: int) -> int:
+        """Let an operation run for what it covers; return by how much the bytes grow."""
+        before = self.bytes
+        self.ways[work] = way
+        self._start(work)
+        for covered in self.table.covers[work][way]:
+            self._stop(covered)
+        return self.bytes - before
+
+    def end(self, work: int) -> None:
+        """Undo ``begin``."""
+        self._stop(work)
+
+    def _acquire(self, item: int) -> None:
+        self.readers[item] += 1
+        if item in self.table.producer:
+            self._start(self.table.producer[item])
+
+    def _release(self, item: int) -> None:
+        self.readers[item] -= 1
+        producer = self.table.producer.get(item)
+        if producer is not None and not self._is_wanted(producer):
+            self._stop(producer)
+
+    def _is_wanted(self, work: int) -> bool:
+        return self.demanded[work] or any(self.readers[item] for item in self.table.writes[work])
+
+    def _start(self, first: int) -> None:
+        """Let an operation run, and whatever it needs."""
+        waiting = [first]
+        while waiting:
+            work = waiting.pop()
+            if work in self.running:
+                continue
+            self.running.add(work)
+            self.bytes += self._bytes_of(work)
+            for item in self.table.reads[work][self.ways[work]]:
+                self.readers[item] += 1
+                if item in self.table.producer:
+                    waiting.append(self.table.producer[item])
+
+    def _stop(self, first: int) -> None:
+        """Let an operation not run, nor whatever is needed for it alone."""
+        waiting = [first]
+        while waiting:
+            work = waiting.pop()
+            if work not in self.running or (work != first and self._is_wanted(work)):
+                continue
+            self.running.remove(work)
+            self.bytes -= self._bytes_of(work)
+            for covered in self.table.covers[work][self.ways[work]]:
+                self._start(covered)
+            for item in self.table.reads[work][self.ways[work]]:
+                self.readers[item] -= 1
+                if item in self.table.producer:
+                    waiting.append(self.table.producer[item])
+
+    def _bytes_of(self, work: int) -> int:
+        table = self.table
+        written = sum(table.size[item] for item in table.writes[work])
+        return written + table.workspace[work][self.ways[work]]
