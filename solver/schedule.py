@@ -41,6 +41,8 @@ class Table:
     allowed: tuple[tuple[int, ...], ...]
     given: tuple[int, ...]
     kept: frozenset[int]
+    #: Works that must run, by themselves or covered by another.
+    demanded: tuple[int, ...]
     producer: dict[int, int]
 
     @cached_property
@@ -112,6 +114,7 @@ class Table:
             ),
             given=tuple(i for i, item in enumerate(instance.items) if item.given),
             kept=frozenset(i for i, item in enumerate(instance.items) if item.kept),
+            demanded=tuple(i for i, work in enumerate(works) if work.demanded[0]),
             producer=instance.producer,
         )
 
@@ -186,6 +189,8 @@ def _instances(
             latest[item] = len(made)
             made.append((item, computation, step))
             end.append(step + 1)
+    if not all(count.get(work) for work in table.demanded):
+        return None  # an update is left out
     staying = set()
     for item in table.kept:
         instance = latest.get(item)
@@ -218,8 +223,8 @@ def _partners(
 def live_profile(table: Table, schedule: Schedule) -> list[int] | None:
     """Return live (aligned) bytes per step, or None for an invalid schedule.
 
-    Invalid: an operand is missing, a parameter is read after its update, or an operation runs
-    more often than it may.
+    Invalid: an operand or an update is missing, a parameter is read after its update, or an
+    operation runs more often than it may.
     """
     found = _instances(table, schedule)
     if found is None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from memplan.clients.executors.c.values import first_values
 from memplan.clients.export.c import check_folder, write_project
 from memplan.ir.errors import DataError, ModelError, RequestError
 from memplan.ir.graph import OpGraph
@@ -43,7 +45,7 @@ def test_unshared_buffers_share_nothing(model: Traced, plan: Plan, tmp_path: Pat
     sizes = [int(n) for n in re.findall(r"#define BYTES_\w+ +(\d+)u", header)]
     ends = sorted(zip(offsets, sizes, strict=True))
     assert len(ends) == len(plan.buffers)
-    assert all(a + size < b for (a, size), (b, _) in zip(ends, ends[1:], strict=False))
+    assert all(a + size < b for (a, size), (b, _) in pairwise(ends))
 
 
 def test_only_kernels_in_use_are_in_it(model: Traced, plan: Plan, tmp_path: Path) -> None:
@@ -82,8 +84,6 @@ def test_a_folder_with_something_in_it_is_left_alone(
 def test_force_replaces_a_project(model: Traced, plan: Plan, tmp_path: Path) -> None:
     exported = export(model, plan, tmp_path / "p")
     (tmp_path / "p" / "old.txt").write_text("old")
-    from memplan.clients.executors.c.values import first_values
-
     values = first_values(model.graph, plan, model.weights)
     write_project(model.graph, plan, values, tmp_path / "p", force=True)
     assert not (tmp_path / "p" / "old.txt").exists()
@@ -111,8 +111,10 @@ def test_every_operation_without_a_kernel_is_listed(
         return graph.model_copy(update={"operations": operations})
 
     names = tuple(step.operation for step in plan.body[:6:2])
+    values = first_values(model.graph, plan, model.weights)
+    graph = unknown(model.graph, names)
     with pytest.raises(ModelError) as failure:
-        write_project(unknown(model.graph, names), plan, {}, tmp_path / "p")
+        write_project(graph, plan, values, tmp_path / "p")
     text = str(failure.value)
     assert "aten.frobnicate.default (no kernel)" in text
     assert all(name in text for name in names)
