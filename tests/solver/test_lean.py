@@ -55,7 +55,8 @@ def rows(*, saved: bool) -> OpGraph:
     build.layer("head", weight="w", parameters=2, macs=1)
     build.forward("widen", "wide", 400, alternative(["x"], macs=5))
     ways = [alternative(["wide"], macs=5), alternative(["x"], "rows", macs=10, workspace=40)]
-    build.forward("narrow", "y", 16, ways)
+    build.tensor("y", "activation", 16)
+    build.operation("narrow", "forward", ways, ["y"], recomputable=True)
     build.forward("loss", "loss", 4, alternative(["y", "w"], macs=1), recomputable=False)
     read = alternative(["y", "wide"] if saved else ["y"], macs=1)
     build.backward("w.back", "g.w", 8, read, layer="head")

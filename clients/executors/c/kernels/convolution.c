@@ -1,237 +1,214 @@
 #include "convolution.h"
 
-MEMPLAN_INLINE int32_t smaller(int32_t a, int32_t b) { return a < b ? a : b; }
-MEMPLAN_INLINE int32_t larger(int32_t a, int32_t b) { return a > b ? a : b; }
+#include "meeting.h"
+#include "window.h"
 
-/* Smallest whole number at least a / b, for b > 0. */
-MEMPLAN_INLINE int32_t ceiling(int32_t a, int32_t b) { return a > 0 ? (a + b - 1) / b : -(-a / b); }
+/* Places [first, last) of a kernel that lie in the image where the kernel begins at `start`. */
+struct reach {
+    int32_t first, last;
+};
 
-/* One output, with the kernel cut at the edges of the image. */
-static float output_pixel(const struct memplan_convolution *g, const float *x,
-                          const struct memplan_split_weight *w, int32_t o, int32_t inputs,
-                          int32_t oy, int32_t ox, float sum) {
-    const int32_t top = oy * g->stride_y - g->padding_y;
-    const int32_t left = ox * g->stride_x - g->padding_x;
-    for (int32_t i = 0; i < inputs; ++i) {
-        const float *plane = x + i * g->input.channel;
-        const float *kernel =
-            memplan_weight_kernel(w, o, i, inputs, g->kernel_height * g->kernel_width);
-        for (int32_t ky = 0; ky < g->kernel_height; ++ky) {
-            const int32_t iy = top + ky * g->dilation_y;
-            if (iy < 0 || iy >= g->input_height) {
-                continue;
-            }
-            for (int32_t kx = 0; kx < g->kernel_width; ++kx) {
-                const int32_t ix = left + kx * g->dilation_x;
-                if (ix >= 0 && ix < g->input_width) {
-                    sum += kernel[ky * g->kernel_width + kx] *
-                           plane[iy * g->input.row + ix * g->input.pixel];
-                }
-            }
-        }
-    }
-    return sum;
+static struct reach reach_of(int32_t start, int32_t kernel, int32_t dilation, int32_t size) {
+    const struct reach found = {start < 0 ? ceiling(-start, dilation) : 0,
+                                smaller(kernel, ceiling(size - start, dilation))};
+    return found;
 }
 
-/* Four outputs beside each other, none of whose kernels reaches over the left or right edge. */
-static void output_pixels(const struct memplan_convolution *g, const float *x,
-                          const struct memplan_split_weight *w, int32_t o, int32_t inputs,
-                          int32_t oy, int32_t ox, float start, float *y) {
-    const int32_t top = oy * g->stride_y - g->padding_y;
-    const int32_t left = ox * g->stride_x - g->padding_x;
-    const int32_t first = top < 0 ? ceiling(-top, g->dilation_y) : 0;
-    const int32_t last = smaller(g->kernel_height, ceiling(g->input_height - top, g->dilation_y));
-    const int32_t next = g->stride_x * g->input.pixel;
-    const int32_t step = g->dilation_x * g->input.pixel;
-    float sum0 = start, sum1 = start, sum2 = start, sum3 = start;
-    for (int32_t i = 0; i < inputs; ++i) {
-        const float *kernel =
-            memplan_weight_kernel(w, o, i, inputs, g->kernel_height * g->kernel_width) +
-            first * g->kernel_width;
-        for (int32_t ky = first; ky < last; ++ky) {
-            const float *row = x + i * g->input.channel +
-                               (top + ky * g->dilation_y) * g->input.row + left * g->input.pixel;
-            for (int32_t kx = 0; kx < g->kernel_width; ++kx) {
-                const float factor = *kernel++;
-                sum0 += factor * row[0];
-                sum1 += factor * row[next];
-                sum2 += factor * row[2 * next];
-                sum3 += factor * row[3 * next];
-                row += step;
+/* Result channels [0, count) at one pixel, or at four neighbours that meet the same window. */
+static void results(const struct memplan_window *v, const struct memplan_window_weight *w,
+                    const float *image, int32_t count, int32_t pixels, const float *bias, float *y,
+                    int32_t channel, int32_t next) {
+    int32_t r = 0;
+    while (r < count) {
+        const int32_t most = pixels == 4 ? 2 : 4;
+        const int32_t together = r + most <= count ? most : 1;
+        float sums[8];
+        for (int32_t t = 0; t < together; ++t) {
+            for (int32_t p = 0; p < pixels; ++p) {
+                sums[t * pixels + p] = bias != NULL ? bias[r + t] : 0.0f;
             }
         }
+        if (pixels == 4) {
+            memplan_window_pixels(v, w, image, r, together, sums);
+        } else {
+            memplan_window_channels(v, w, image, r, together, sums);
+        }
+        for (int32_t t = 0; t < together; ++t) {
+            for (int32_t p = 0; p < pixels; ++p) {
+                y[(r + t) * channel + p * next] = sums[t * pixels + p];
+            }
+        }
+        r += together;
     }
-    y[0] = sum0;
-    y[g->output.pixel] = sum1;
-    y[2 * g->output.pixel] = sum2;
-    y[3 * g->output.pixel] = sum3;
 }
 
 void memplan_convolution(const struct memplan_convolution *g, const float *x,
                          const struct memplan_split_weight *w, const float *bias, float *y) {
     const int32_t inputs = g->inputs / g->groups;
-    const int32_t group_outputs = g->outputs / g->groups;
-    /* Outputs [inner, outer) do not reach over an edge. */
+    const int32_t outputs = g->outputs / g->groups;
+    const int32_t size = g->kernel_height * g->kernel_width;
+    /* Outputs [inner, outer) do not reach over the left or right edge. */
     const int32_t inner = ceiling(g->padding_x, g->stride_x);
-    const int32_t room =
-        g->input_width + g->padding_x - (g->kernel_width - 1) * g->dilation_x;
+    const int32_t room = g->input_width + g->padding_x - (g->kernel_width - 1) * g->dilation_x;
     const int32_t outer = smaller(g->output_width, ceiling(room, g->stride_x));
-    for (int32_t n = 0; n < g->samples; ++n) {
-        for (int32_t o = 0; o < g->outputs; ++o) {
-            const float *image =
-                x + n * g->input.sample + o / group_outputs * inputs * g->input.channel;
-            const float start = bias != NULL ? bias[o] : 0.0f;
-            for (int32_t oy = 0; oy < g->output_height; ++oy) {
-                float *row = y + n * g->output.sample + o * g->output.channel + oy * g->output.row;
-                int32_t ox = 0;
-                while (ox < g->output_width) {
-                    float *place = row + ox * g->output.pixel;
-                    if (ox >= inner && ox + 4 <= outer) {
-                        output_pixels(g, image, w, o, inputs, oy, ox, start, place);
-                        ox += 4;
-                    } else {
-                        *place = output_pixel(g, image, w, o, inputs, oy, ox, start);
-                        ox += 1;
-                    }
-                }
+    for (int32_t n = 0; n < g->samples * g->groups; ++n) {
+        const int32_t sample = n / g->groups, group = n % g->groups;
+        const struct memplan_window_weight weight = {
+            w, inputs * size, size, group * outputs, 0, inputs, size, 1};
+        const float *image = x + sample * g->input.sample + group * inputs * g->input.channel;
+        float *out = y + sample * g->output.sample + group * outputs * g->output.channel;
+        const float *start = bias != NULL ? bias + group * outputs : NULL;
+        for (int32_t oy = 0; oy < g->output_height; ++oy) {
+            const int32_t top = oy * g->stride_y - g->padding_y;
+            const struct reach rows = reach_of(top, g->kernel_height, g->dilation_y, g->input_height);
+            int32_t ox = 0;
+            while (ox < g->output_width) {
+                const int32_t pixels = ox >= inner && ox + 4 <= outer ? 4 : 1;
+                const int32_t left = ox * g->stride_x - g->padding_x;
+                const struct reach columns =
+                    reach_of(left, g->kernel_width, g->dilation_x, g->input_width);
+                const struct memplan_window v = {
+                    .rows = rows.last - rows.first,
+                    .columns = columns.last - columns.first,
+                    .kernel_first = rows.first * g->kernel_width + columns.first,
+                    .kernel_row = g->kernel_width,
+                    .kernel_column = 1,
+                    .image_first = (top + rows.first * g->dilation_y) * g->input.row +
+                                   (left + columns.first * g->dilation_x) * g->input.pixel,
+                    .image_row = g->dilation_y * g->input.row,
+                    .image_column = g->dilation_x * g->input.pixel,
+                    .channels = columns.last > columns.first ? inputs : 0,
+                    .image_channel = g->input.channel,
+                    .image_next = g->stride_x * g->input.pixel,
+                };
+                results(&v, &weight, image, outputs, pixels, start,
+                        out + oy * g->output.row + ox * g->output.pixel, g->output.channel,
+                        g->output.pixel);
+                ox += pixels;
             }
         }
     }
-}
-
-/* The kernel's places along one dimension that meet an input at `place`: first, first + step, ...
- * and the output that the first one belongs to; each step goes `back` outputs back. */
-struct meeting {
-    int32_t first, step, output, back;
-};
-
-static struct meeting meet(int32_t place, int32_t kernel, int32_t stride, int32_t padding,
-                           int32_t dilation) {
-    struct meeting found = {kernel, 1, 0, dilation};
-    int32_t k = 0;
-    while (k < kernel && (place + padding - k * dilation) % stride != 0) {
-        ++k;
-    }
-    if (k < kernel) {
-        found.first = k;
-        found.output = (place + padding - k * dilation) / stride;
-        while ((found.step * dilation) % stride != 0) {
-            ++found.step;
-        }
-        found.back = found.step * dilation / stride;
-    }
-    return found;
 }
 
 void memplan_convolution_input_gradient(const struct memplan_convolution *g, const float *gy,
                                         const struct memplan_split_weight *w, const float *bias,
                                         float *gx) {
     const int32_t inputs = g->inputs / g->groups;
-    const int32_t group_outputs = g->outputs / g->groups;
+    const int32_t outputs = g->outputs / g->groups;
     const int32_t size = g->kernel_height * g->kernel_width;
-    for (int32_t n = 0; n < g->samples; ++n) {
-        for (int32_t channel = 0; channel < g->inputs; ++channel) {
-            const int32_t group = channel / inputs;
-            const int32_t i = channel - group * inputs;
-            const float start = bias != NULL ? bias[channel] : 0.0f;
-            const float *images =
-                gy + n * g->output.sample + group * group_outputs * g->output.channel;
-            for (int32_t iy = 0; iy < g->input_height; ++iy) {
-                const struct meeting rows =
-                    meet(iy, g->kernel_height, g->stride_y, g->padding_y, g->dilation_y);
-                float *row = gx + n * g->input.sample + channel * g->input.channel +
-                             iy * g->input.row;
-                /* Inputs that are a stride apart meet the same places of the kernel. */
-                for (int32_t phase = 0; phase < smaller(g->stride_x, g->input_width); ++phase) {
-                    const struct meeting columns =
-                        meet(phase, g->kernel_width, g->stride_x, g->padding_x, g->dilation_x);
-                    const int32_t count = (g->input_width - phase + g->stride_x - 1) / g->stride_x;
-                    const int32_t steps =
-                        (g->kernel_width - columns.first + columns.step - 1) / columns.step;
-                    /* Inputs [inner, outer) of the phase have all their outputs in the image. */
-                    const int32_t inner = larger(0, (steps - 1) * columns.back - columns.output);
-                    const int32_t outer = smaller(count, g->output_width - columns.output);
-                    int32_t j = 0;
-                    while (j < count) {
-                        float *place = row + (phase + j * g->stride_x) * g->input.pixel;
-                        const int tile = steps > 0 && j >= inner && j + 4 <= outer;
-                        float sum0 = start, sum1 = start, sum2 = start, sum3 = start;
-                        for (int32_t o = 0; o < group_outputs; ++o) {
-                            const float *kernel = memplan_weight_kernel(
-                                w, group * group_outputs + o, i, inputs, size);
-                            const float *image = images + o * g->output.channel;
-                            int32_t oy = rows.output;
-                            for (int32_t ky = rows.first; ky < g->kernel_height;
-                                 ky += rows.step, oy -= rows.back) {
-                                if (oy < 0 || oy >= g->output_height) {
-                                    continue;
-                                }
-                                int32_t ox = columns.output + j;
-                                const float *line = image + oy * g->output.row;
-                                if (tile) {
-                                    const int32_t next = g->output.pixel;
-                                    const float *from = line + ox * next;
-                                    for (int32_t kx = columns.first; kx < g->kernel_width;
-                                         kx += columns.step) {
-                                        const float factor = kernel[ky * g->kernel_width + kx];
-                                        sum0 += factor * from[0];
-                                        sum1 += factor * from[next];
-                                        sum2 += factor * from[2 * next];
-                                        sum3 += factor * from[3 * next];
-                                        from -= columns.back * next;
-                                    }
-                                } else {
-                                    for (int32_t kx = columns.first; kx < g->kernel_width;
-                                         kx += columns.step, ox -= columns.back) {
-                                        if (ox >= 0 && ox < g->output_width) {
-                                            sum0 += kernel[ky * g->kernel_width + kx] *
-                                                    line[ox * g->output.pixel];
-                                        }
-                                    }
-                                }
-                            }
-                        }
-                        place[0] = sum0;
-                        if (tile) {
-                            const int32_t next = g->stride_x * g->input.pixel;
-                            place[next] = sum1;
-                            place[2 * next] = sum2;
-                            place[3 * next] = sum3;
-                        }
-                        j += tile ? 4 : 1;
-                    }
+    for (int32_t n = 0; n < g->samples * g->groups; ++n) {
+        const int32_t sample = n / g->groups, group = n % g->groups;
+        const struct memplan_window_weight weight = {
+            w, size, inputs * size, group * outputs, 0, inputs, size, 0};
+        const float *image = gy + sample * g->output.sample + group * outputs * g->output.channel;
+        float *out = gx + sample * g->input.sample + group * inputs * g->input.channel;
+        const float *start = bias != NULL ? bias + group * inputs : NULL;
+        for (int32_t iy = 0; iy < g->input_height; ++iy) {
+            const struct meeting down =
+                meet(iy, g->kernel_height, g->stride_y, g->padding_y, g->dilation_y);
+            const struct met rows =
+                met_outputs(down, g->kernel_height, down.output, g->output_height);
+            /* Inputs that are a stride apart meet the same places of the kernel. */
+            for (int32_t phase = 0; phase < smaller(g->stride_x, g->input_width); ++phase) {
+                const struct meeting across =
+                    meet(phase, g->kernel_width, g->stride_x, g->padding_x, g->dilation_x);
+                const int32_t count = (g->input_width - phase + g->stride_x - 1) / g->stride_x;
+                const int32_t steps =
+                    (g->kernel_width - across.first + across.step - 1) / across.step;
+                /* Inputs [inner, outer) of the phase have all their outputs in the image. */
+                const int32_t inner = larger(0, (steps - 1) * across.back - across.output);
+                const int32_t outer = smaller(count, g->output_width - across.output);
+                int32_t j = 0;
+                while (j < count) {
+                    const int32_t pixels = steps > 0 && j >= inner && j + 4 <= outer ? 4 : 1;
+                    const struct met columns =
+                        met_outputs(across, g->kernel_width, across.output + j, g->output_width);
+                    const struct memplan_window v = {
+                        .rows = rows.count,
+                        .columns = columns.count,
+                        .kernel_first = rows.first * g->kernel_width + columns.first,
+                        .kernel_row = down.step * g->kernel_width,
+                        .kernel_column = across.step,
+                        .image_first =
+                            rows.output * g->output.row + columns.output * g->output.pixel,
+                        .image_row = -down.back * g->output.row,
+                        .image_column = -across.back * g->output.pixel,
+                        .channels = rows.count > 0 && columns.count > 0 ? outputs : 0,
+                        .image_channel = g->output.channel,
+                        .image_next = g->output.pixel,
+                    };
+                    results(&v, &weight, image, inputs, pixels, start,
+                            out + iy * g->input.row + (phase + j * g->stride_x) * g->input.pixel,
+                            g->input.channel, g->stride_x * g->input.pixel);
+                    j += pixels;
                 }
             }
         }
     }
 }
 
-/* Sum over the pixels of one sample of gy times the x that kernel place (ky, kx) meets there. */
-static float correlate(const struct memplan_convolution *g, const float *gy, const float *x,
-                       int32_t ky, int32_t kx) {
-    const int32_t down = ky * g->dilation_y - g->padding_y;
-    const int32_t right = kx * g->dilation_x - g->padding_x;
-    const int32_t top = larger(0, ceiling(-down, g->stride_y));
-    const int32_t bottom =
-        smaller(g->output_height, ceiling(g->input_height - down, g->stride_y));
-    const int32_t left = larger(0, ceiling(-right, g->stride_x));
-    const int32_t width =
-        smaller(g->output_width, ceiling(g->input_width - right, g->stride_x)) - left;
-    const int32_t next = g->stride_x * g->input.pixel;
-    float sum = 0.0f;
-    for (int32_t oy = top; oy < bottom; ++oy) {
-        const float *from = gy + oy * g->output.row + left * g->output.pixel;
-        const float *met = x + (oy * g->stride_y + down) * g->input.row +
-                           (left * g->stride_x + right) * g->input.pixel;
-        float line = 0.0f;
-        for (int32_t ox = 0; ox < width; ++ox) {
-            line += *from * *met;
-            from += g->output.pixel;
-            met += next;
+/* The outputs that meet the image through one place of the kernel. */
+struct overlap {
+    int32_t top, bottom, left, width;
+    /* From an output to the input that it meets. */
+    int32_t down, right;
+};
+
+static struct overlap overlap_of(const struct memplan_convolution *g, int32_t ky, int32_t kx) {
+    struct overlap v;
+    v.down = ky * g->dilation_y - g->padding_y;
+    v.right = kx * g->dilation_x - g->padding_x;
+    v.top = larger(0, ceiling(-v.down, g->stride_y));
+    v.bottom = smaller(g->output_height, ceiling(g->input_height - v.down, g->stride_y));
+    v.left = larger(0, ceiling(-v.right, g->stride_x));
+    v.width =
+        smaller(g->output_width, ceiling(g->input_width - v.right, g->stride_x)) - v.left;
+    return v;
+}
+
+/* Sums over all pixels of gy times the x that they meet: of one channel with one, of four channels
+ * of gy with one of x, or of one with four.  `gy_count` and `x_count` are constants where this is
+ * called. */
+MEMPLAN_INLINE void correlate(const struct memplan_convolution *g, const struct overlap *v,
+                              const float *const *gy, const int gy_count, const float *const *x,
+                              const int x_count, float *sums) {
+    const int32_t next = g->stride_x * g->input.pixel, step = g->output.pixel;
+    const int four = gy_count == 4 || x_count == 4;
+    float total0 = 0.0f, total1 = 0.0f, total2 = 0.0f, total3 = 0.0f;
+    for (int32_t n = 0; n < g->samples; ++n) {
+        for (int32_t oy = v->top; oy < v->bottom; ++oy) {
+            const int32_t place =
+                n * g->output.sample + oy * g->output.row + v->left * g->output.pixel;
+            const int32_t met = n * g->input.sample +
+                                (oy * g->stride_y + v->down) * g->input.row +
+                                (v->left * g->stride_x + v->right) * g->input.pixel;
+            const float *a0 = gy[0] + place, *b0 = x[0] + met;
+            const float *a1 = gy[gy_count == 4 ? 1 : 0] + place;
+            const float *a2 = gy[gy_count == 4 ? 2 : 0] + place;
+            const float *a3 = gy[gy_count == 4 ? 3 : 0] + place;
+            const float *b1 = x[x_count == 4 ? 1 : 0] + met;
+            const float *b2 = x[x_count == 4 ? 2 : 0] + met;
+            const float *b3 = x[x_count == 4 ? 3 : 0] + met;
+            float line0 = 0.0f, line1 = 0.0f, line2 = 0.0f, line3 = 0.0f;
+            for (int32_t ox = 0; ox < v->width; ++ox) {
+                line0 += *a0 * *b0;
+                if (gy_count == 4) {
+                    line1 += *a1 * *b0, line2 += *a2 * *b0, line3 += *a3 * *b0;
+                    a1 += step, a2 += step, a3 += step;
+                } else if (x_count == 4) {
+                    line1 += *a0 * *b1, line2 += *a0 * *b2, line3 += *a0 * *b3;
+                    b1 += next, b2 += next, b3 += next;
+                }
+                a0 += step;
+                b0 += next;
+            }
+            total0 += line0, total1 += line1, total2 += line2, total3 += line3;
         }
-        sum += line;
     }
-    return sum;
+    sums[0] = total0;
+    if (four) {
+        sums[1] = total1, sums[2] = total2, sums[3] = total3;
+    }
 }
 
 void memplan_convolution_weight_gradient(const struct memplan_convolution *g, const float *gy,
@@ -239,21 +216,47 @@ void memplan_convolution_weight_gradient(const struct memplan_convolution *g, co
                                          const struct memplan_channels *inputs, float *gw) {
     const int32_t group_inputs = g->inputs / g->groups;
     const int32_t group_outputs = g->outputs / g->groups;
-    for (int32_t r = 0; r < outputs->count; ++r) {
-        const int32_t o = memplan_channel(outputs, r);
-        const int32_t base = o / group_outputs * group_inputs;
-        for (int32_t c = 0; c < inputs->count; ++c) {
-            const int32_t i = base + memplan_channel(inputs, c);
-            for (int32_t ky = 0; ky < g->kernel_height; ++ky) {
-                for (int32_t kx = 0; kx < g->kernel_width; ++kx) {
-                    float sum = 0.0f;
-                    for (int32_t n = 0; n < g->samples; ++n) {
-                        sum += correlate(g, gy + n * g->output.sample + o * g->output.channel,
-                                         x + n * g->input.sample + i * g->input.channel, ky, kx);
+    const int32_t size = g->kernel_height * g->kernel_width;
+    const int32_t row = inputs->count * size;
+    int32_t r = 0;
+    while (r < outputs->count) {
+        const int32_t group = memplan_channel(outputs, r) / group_outputs;
+        /* Four output channels of one group see the same inputs. */
+        const int32_t together =
+            r + 4 <= outputs->count && memplan_channel(outputs, r + 3) / group_outputs == group
+                ? 4
+                : 1;
+        const float *from[4];
+        for (int32_t t = 0; t < together; ++t) {
+            from[t] = gy + memplan_channel(outputs, r + t) * g->output.channel;
+        }
+        for (int32_t ky = 0; ky < g->kernel_height; ++ky) {
+            for (int32_t kx = 0; kx < g->kernel_width; ++kx) {
+                const struct overlap v = overlap_of(g, ky, kx);
+                int32_t c = 0;
+                while (c < inputs->count) {
+                    const int32_t wide = together == 1 && c + 4 <= inputs->count ? 4 : 1;
+                    const float *met[4];
+                    for (int32_t t = 0; t < wide; ++t) {
+                        met[t] = x + (group * group_inputs + memplan_channel(inputs, c + t)) *
+                                         g->input.channel;
                     }
-                    *gw++ = sum;
+                    float sums[4];
+                    if (together == 4) {
+                        correlate(g, &v, from, 4, met, 1, sums);
+                    } else if (wide == 4) {
+                        correlate(g, &v, from, 1, met, 4, sums);
+                    } else {
+                        correlate(g, &v, from, 1, met, 1, sums);
+                    }
+                    float *place = gw + r * row + c * size + ky * g->kernel_width + kx;
+                    for (int32_t t = 0; t < together * wide; ++t) {
+                        place[t * (wide == 4 ? size : row)] = sums[t];
+                    }
+                    c += wide;
                 }
             }
         }
+        r += together;
     }
 }

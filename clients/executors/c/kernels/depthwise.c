@@ -1,8 +1,6 @@
 #include "depthwise.h"
 
-MEMPLAN_INLINE int32_t smaller(int32_t a, int32_t b) { return a < b ? a : b; }
-MEMPLAN_INLINE int32_t larger(int32_t a, int32_t b) { return a > b ? a : b; }
-MEMPLAN_INLINE int32_t ceiling(int32_t a, int32_t b) { return a > 0 ? (a + b - 1) / b : -(-a / b); }
+#include "meeting.h"
 
 void memplan_depthwise(const struct memplan_convolution *g, const float *x,
                        const struct memplan_split_weight *w, const float *bias, float *y) {
@@ -61,6 +59,90 @@ void memplan_depthwise(const struct memplan_convolution *g, const float *x,
                         }
                         *place = sum;
                         ox += 1;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/* One input of a row: what it met, cut at the edges. */
+static float met_by(const struct memplan_convolution *g, const float *kernel, struct meeting down,
+                    struct met rows, struct meeting across, struct met columns, const float *gy) {
+    float sum = 0.0f;
+    for (int32_t y = 0; y < rows.count; ++y) {
+        const float *factors =
+            kernel + (rows.first + y * down.step) * g->kernel_width + columns.first;
+        const float *from = gy + (rows.output - y * down.back) * g->output.row +
+                            columns.output * g->output.pixel;
+        for (int32_t x = 0; x < columns.count; ++x) {
+            sum += *factors * *from;
+            factors += across.step;
+            from -= across.back * g->output.pixel;
+        }
+    }
+    return sum;
+}
+
+void memplan_depthwise_input_gradient(const struct memplan_convolution *g, const float *gy,
+                                      const struct memplan_split_weight *w, float *gx) {
+    const int32_t next = g->output.pixel, step = g->stride_x * g->input.pixel;
+    for (int32_t n = 0; n < g->samples; ++n) {
+        for (int32_t c = 0; c < g->inputs; ++c) {
+            const float *plane = gy + n * g->output.sample + c * g->output.channel;
+            const float *kernel =
+                memplan_weight_kernel(w, c, 0, 1, g->kernel_height * g->kernel_width);
+            for (int32_t iy = 0; iy < g->input_height; ++iy) {
+                const struct meeting down =
+                    meet(iy, g->kernel_height, g->stride_y, g->padding_y, g->dilation_y);
+                const struct met rows =
+                    met_outputs(down, g->kernel_height, down.output, g->output_height);
+                float *row = gx + n * g->input.sample + c * g->input.channel + iy * g->input.row;
+                /* Inputs that are a stride apart meet the same places of the kernel. */
+                for (int32_t phase = 0; phase < smaller(g->stride_x, g->input_width); ++phase) {
+                    const struct meeting across =
+                        meet(phase, g->kernel_width, g->stride_x, g->padding_x, g->dilation_x);
+                    const int32_t count = (g->input_width - phase + g->stride_x - 1) / g->stride_x;
+                    const int32_t steps =
+                        (g->kernel_width - across.first + across.step - 1) / across.step;
+                    /* Inputs [inner, outer) of the phase have all their outputs in the image. */
+                    const int32_t inner = larger(0, (steps - 1) * across.back - across.output);
+                    const int32_t outer = smaller(count, g->output_width - across.output);
+                    float *place = row + phase * g->input.pixel;
+                    int32_t j = 0;
+                    while (j < count) {
+                        if (steps == 0 || j < inner || j + 4 > outer) {
+                            const struct met columns = met_outputs(
+                                across, g->kernel_width, across.output + j, g->output_width);
+                            *place = met_by(g, kernel, down, rows, across, columns, plane);
+                            place += step;
+                            j += 1;
+                            continue;
+                        }
+                        float sum0 = 0.0f, sum1 = 0.0f, sum2 = 0.0f, sum3 = 0.0f;
+                        for (int32_t y = 0; y < rows.count; ++y) {
+                            const float *factors =
+                                kernel + (rows.first + y * down.step) * g->kernel_width +
+                                across.first;
+                            const float *from = plane +
+                                                (rows.output - y * down.back) * g->output.row +
+                                                (across.output + j) * next;
+                            for (int32_t x = 0; x < steps; ++x) {
+                                const float factor = *factors;
+                                sum0 += factor * from[0];
+                                sum1 += factor * from[next];
+                                sum2 += factor * from[2 * next];
+                                sum3 += factor * from[3 * next];
+                                factors += across.step;
+                                from -= across.back * next;
+                            }
+                        }
+                        place[0] = sum0;
+                        place[step] = sum1;
+                        place[2 * step] = sum2;
+                        place[3 * step] = sum3;
+                        place += 4 * step;
+                        j += 4;
                     }
                 }
             }

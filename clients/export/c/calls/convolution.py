@@ -144,12 +144,20 @@ def _gradient_of_input(
     hint = identifier(call.operation)
     if movement.is_pointwise(kernel) and _is_flat(gy) and _is_flat(out):
         return matmul(code, hint, _flattened(gy), w, (1, 0), bias, _flattened(out))
-    code.use("convolution")
     geometry = _struct(code, hint, out, gy, kernel, movement, w.shape[0])
+    weight = code.weight(w, call.operation)
+    if movement.groups > 1 and bias is None and w.shape[:2] == (movement.groups, 1):
+        code.use("depthwise")
+        return [
+            f"memplan_depthwise_input_gradient({geometry}, {gy.pointer},",
+            f"    {weight},",
+            f"    {out.pointer});",
+        ]
+    code.use("convolution")
     start = "NULL" if bias is None else bias.pointer
     return [
         f"memplan_convolution_input_gradient({geometry}, {gy.pointer},",
-        f"    {code.weight(w, call.operation)},",
+        f"    {weight},",
         f"    {start}, {out.pointer});",
     ]
 

@@ -141,6 +141,11 @@ def slice_cases() -> Cases:
             cases[f"input gradient of {name} cut along {axis}"] = Case(
                 "memplan.conv_input_gradient", (gy, split, [2, 6, 7, 8], *movement), ((2, 6, 7, 8),)
             )
+    cases["depthwise input gradient, cut"] = Case(
+        "memplan.conv_input_gradient",
+        (deep_gy, PartlyUpdated(randn(6, 1, 3, 3), 0, (0, 5)), [2, 6, 7, 8], *deep),
+        ((2, 6, 7, 8),),
+    )
     cases["depthwise forward, cut"] = Case(
         "aten.convolution.default",
         (x, PartlyUpdated(randn(6, 1, 3, 3), 0, (1, 4)), None, *deep), ((2, 6, 4, 4),),
