@@ -5,7 +5,7 @@
  *   memplan_log      2
  *   memplan_tanh     4
  *   memplan_sigmoid  4
- *   memplan_erf      4e-7, absolute
+ *   memplan_erf      5e-7, absolute
  *   memplan_sqrt     correctly rounded (IEEE 754)
  */
 #ifndef MEMPLAN_MATHEMATICS_H
