@@ -90,7 +90,7 @@ def test_erf_to_an_absolute_error(program: Path) -> None:
 def test_what_is_not_finite(program: Path) -> None:
     inf, nan = float("inf"), float("nan")
     x = torch.tensor([inf, -inf, nan, 1000.0, -1000.0, 0.0])
-    expected = {
+    expected: dict[int, list[float | None]] = {
         0: [inf, 0.0, nan, inf, 0.0, 1.0],
         1: [inf, nan, nan, None, nan, -inf],
         2: [1.0, -1.0, nan, 1.0, -1.0, 0.0],
