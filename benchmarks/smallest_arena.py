@@ -17,7 +17,7 @@ __all__ = ["Smallest", "smallest_plan"]
 #: The first probe, which aims at the lower bound, gets this part of the time.
 _FIRST_SHARE = 0.4
 #: A later probe gets this part of what is left, and no less than so many seconds.
-_SHARE, _LEAST_SECONDS = 0.4, 2.0
+_SHARE, _LEAST_SECONDS = 0.4, 1.0
 #: Looking on is over where no budget between is further below than this part of the smallest.
 _NARROW = 0.005
 
@@ -55,7 +55,8 @@ def smallest_plan(
     plan: Plan | None = None
     while (left := until - time.monotonic()) > _LEAST_SECONDS / 2:
         answer = _probe(graph, request, budget, min(left, max(_LEAST_SECONDS, share * left)))
-        bound, share = max(bound, answer.lower_bound_bytes), _SHARE
+        proved = budget + 1 if answer.status == "infeasible" else answer.lower_bound_bytes
+        bound, share = max(bound, proved), _SHARE
         found = None if answer.plan is None else _arena(answer.plan)
         tell(f"{budget:,} bytes {'were not enough' if found is None else f'fit: {found:,}'}")
         if found is not None:
@@ -63,11 +64,14 @@ def smallest_plan(
         else:
             in_vain = max(in_vain, budget)
         if plan is None:
-            budget = max(answer.smallest_found_bytes or 0, budget + budget // 50)
-        elif _arena(plan) - max(bound, in_vain + 1) <= _NARROW * _arena(plan):
+            seen = answer.smallest_found_bytes or 0
+            budget = seen if seen > budget else budget + max(1, budget // 50)
+            continue
+        if in_vain >= _arena(plan):
+            in_vain = bound - 1  # what the search misses at one budget it may find at another
+        if _arena(plan) - max(bound, in_vain + 1) <= _NARROW * _arena(plan):
             break
-        else:
-            budget = (in_vain + _arena(plan)) // 2
+        budget = (in_vain + _arena(plan)) // 2
     return Smallest(plan, bound, round(time.monotonic() - began, 1))
 
 
