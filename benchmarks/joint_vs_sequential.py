@@ -21,6 +21,7 @@ from pathlib import Path
 from benchmarks.comparison import Comparison, Figures, figures
 from benchmarks.machine import commit
 from benchmarks.page import page
+from benchmarks.sections import write_section
 from benchmarks.sequential import estimates_of, plan_sequentially, smallest_sequential
 from benchmarks.table import summary
 from examples.catalogue import EXAMPLES, Example
@@ -64,10 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = shlex.join(
         ["python", "-m", "benchmarks.joint_vs_sequential", *(arguments or sys.argv[1:])]
     )
-    options.output.parent.mkdir(parents=True, exist_ok=True)
     measured = {row.example for row in rows}
     missing = [entry.name for entry in EXAMPLES if entry.name not in measured]
-    options.output.write_text(page(rows, command, missing))
+    write_section(options.output, "joint-vs-sequential", page(rows, command, missing))
     _tell("all", f"{summary(rows)} -> {options.output}")
     return 0
 

@@ -1,4 +1,4 @@
-"""The document that a benchmark's table lands in."""
+"""The section that a benchmark's table lands in."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from benchmarks.table import comparison_table, summary
 __all__ = ["page"]
 
 _PAGE = """\
-# Benchmarks
-
 ## The joint choice against one after the other
 
 **{summary}**
@@ -55,7 +53,7 @@ What one builds from the parts that exist, each part as good as memplan can do i
 The micro-batch is the full batch. Only where that gives no plan, the three steps are taken
 again for the next smaller one, with the estimate for it. Nothing else is fed back. Plans that
 turned up while the smallest bytes were looked for count at every budget that holds them. The
-code is `benchmarks/estimate.py` and `benchmarks/sequential.py`.
+code is `benchmarks/sequential.py`.
 """
 
 
