@@ -89,8 +89,8 @@ def _measure(prepared: Prepared, board: str) -> Row | _Failure:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mcu", description=__doc__.split("\n")[0])
     names = [case.network for case in CASES]
-    parser.add_argument("--networks", type=_names(names), help="names, separated by commas")
-    parser.add_argument("--boards", type=_names(list(BOARDS)), default=DEFAULT_BOARDS)
+    parser.add_argument("--networks", type=_Names(names), help="names, separated by commas")
+    parser.add_argument("--boards", type=_Names(list(BOARDS)), default=DEFAULT_BOARDS)
     parser.add_argument("--batches", type=int, default=2, help="training steps on each board")
     parser.add_argument("--folder", type=Path, default=Path("build/mcu"))
     parser.add_argument(
@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-class _names:  # noqa: N801 (a function with a memory)
+class _Names:
     """Parses names, separated by commas."""
 
     def __init__(self, known: Sequence[str]) -> None:
