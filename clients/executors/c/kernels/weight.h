@@ -40,4 +40,24 @@ MEMPLAN_INLINE const float *memplan_weight_kernel(const struct memplan_split_wei
     return weight->frozen + (output * inputs + input) * size;
 }
 
+/* The same of int8. */
+struct memplan_split_int8 {
+    const int8_t *frozen, *slice;
+    const int16_t *position;
+    int32_t axis, count;
+};
+
+MEMPLAN_INLINE const int8_t *memplan_int8_kernel(const struct memplan_split_int8 *weight,
+                                                 int32_t output, int32_t input, int32_t inputs,
+                                                 int32_t size) {
+    if (weight->slice != NULL) {
+        const int32_t place = weight->position[weight->axis == 0 ? output : input];
+        if (place >= 0) {
+            return weight->axis == 0 ? weight->slice + (place * inputs + input) * size
+                                     : weight->slice + (output * weight->count + place) * size;
+        }
+    }
+    return weight->frozen + (output * inputs + input) * size;
+}
+
 #endif
