@@ -1,66 +1,24 @@
 #include "depthwise.h"
 
-#include "meeting.h"
+#include "depthwise_line.h"
 
 void memplan_depthwise(const struct memplan_convolution *g, const float *x,
                        const struct memplan_split_weight *w, const float *bias, float *y) {
-    const int32_t inner = ceiling(g->padding_x, g->stride_x);
-    const int32_t room = g->input_width + g->padding_x - (g->kernel_width - 1) * g->dilation_x;
-    const int32_t outer = smaller(g->output_width, ceiling(room, g->stride_x));
-    const int32_t next = g->stride_x * g->input.pixel;
-    const int32_t step = g->dilation_x * g->input.pixel;
+    const int32_t step = g->dilation_y * g->input.row;
     for (int32_t n = 0; n < g->samples; ++n) {
         for (int32_t c = 0; c < g->outputs; ++c) {
-            const float *plane = x + n * g->input.sample + c * g->input.channel;
             const float *kernel =
                 memplan_weight_kernel(w, c, 0, 1, g->kernel_height * g->kernel_width);
             const float start = bias != NULL ? bias[c] : 0.0f;
             for (int32_t oy = 0; oy < g->output_height; ++oy) {
-                float *row = y + n * g->output.sample + c * g->output.channel + oy * g->output.row;
                 const int32_t top = oy * g->stride_y - g->padding_y;
                 const int32_t first = top < 0 ? ceiling(-top, g->dilation_y) : 0;
                 const int32_t last =
                     smaller(g->kernel_height, ceiling(g->input_height - top, g->dilation_y));
-                int32_t ox = 0;
-                while (ox < g->output_width) {
-                    float *place = row + ox * g->output.pixel;
-                    const int32_t left = ox * g->stride_x - g->padding_x;
-                    if (ox >= inner && ox + 4 <= outer) {
-                        float sum0 = start, sum1 = start, sum2 = start, sum3 = start;
-                        const float *factors = kernel + first * g->kernel_width;
-                        for (int32_t ky = first; ky < last; ++ky) {
-                            const float *from = plane + (top + ky * g->dilation_y) * g->input.row +
-                                                left * g->input.pixel;
-                            for (int32_t kx = 0; kx < g->kernel_width; ++kx) {
-                                const float factor = *factors++;
-                                sum0 += factor * from[0];
-                                sum1 += factor * from[next];
-                                sum2 += factor * from[2 * next];
-                                sum3 += factor * from[3 * next];
-                                from += step;
-                            }
-                        }
-                        place[0] = sum0;
-                        place[g->output.pixel] = sum1;
-                        place[2 * g->output.pixel] = sum2;
-                        place[3 * g->output.pixel] = sum3;
-                        ox += 4;
-                    } else {
-                        float sum = start;
-                        const int32_t begin = left < 0 ? ceiling(-left, g->dilation_x) : 0;
-                        const int32_t end = smaller(
-                            g->kernel_width, ceiling(g->input_width - left, g->dilation_x));
-                        for (int32_t ky = first; ky < last; ++ky) {
-                            const float *from = plane + (top + ky * g->dilation_y) * g->input.row;
-                            for (int32_t kx = begin; kx < end; ++kx) {
-                                sum += kernel[ky * g->kernel_width + kx] *
-                                       from[(left + kx * g->dilation_x) * g->input.pixel];
-                            }
-                        }
-                        *place = sum;
-                        ox += 1;
-                    }
-                }
+                const int32_t place =
+                    n * g->input.sample + c * g->input.channel + top * g->input.row;
+                float *row = y + n * g->output.sample + c * g->output.channel + oy * g->output.row;
+                memplan_depthwise_line(g, kernel, start, x, NULL, 0, place, step, first, last, row);
             }
         }
     }
