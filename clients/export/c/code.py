@@ -68,6 +68,22 @@ class Code:
         joined = "{" + ", ".join(map(str, values)) + "}"
         return self._define(f"static const {c_type}", f"[{len(values)}]", joined, hint)
 
+    def function(self, parameters: str, hint: str, body: Sequence[str], about: str) -> str:
+        """Return the name of a function without a result; equal ones are shared."""
+        key = "\n".join((parameters, *body))
+        if key not in self._known:
+            name = self._names.new(hint)
+            self._known[key] = name
+            self.definitions += [
+                "",
+                f"/* {about} */",
+                f"static void {name}({parameters}) {{",
+                *(part for line in body for part in wrapped("    " + line)),
+                "}",
+                "",
+            ]
+        return self._known[key]
+
     def weight(self, view: View, hint: str) -> str:
         """Return a compound literal of a ``memplan_split_weight``."""
         self.use("weight")

@@ -11,7 +11,13 @@ from memplan.clients.export.c.code import Code
 from memplan.clients.export.c.names import identifier
 from memplan.clients.export.c.views import Geometry, View
 
-__all__ = ["conv_input_gradient", "conv_weight_gradient_rows", "convolution"]
+__all__ = [
+    "Movement",
+    "conv_input_gradient",
+    "conv_weight_gradient_rows",
+    "convolution",
+    "convolution_geometry",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +95,7 @@ def conv_weight_gradient_rows(
         in_left = code.channels(hint, _missing(left, chosen), first, count)
         in_right = code.channels(hint, _missing(right, chosen), first, count)
         code.use("depthwise")
-        geometry = _struct(code, hint, right, left, kernel, movement, right.shape[1])
+        geometry = convolution_geometry(code, hint, right, left, kernel, movement, right.shape[1])
         return [
             f"memplan_depthwise_weight_gradient({geometry}, {left.pointer}, {right.pointer},",
             f"    {in_left}, {in_right}, {out});",
@@ -107,7 +113,7 @@ def conv_weight_gradient_rows(
     if movement.is_pointwise(kernel) and _is_flat(left) and _is_flat(right):
         return outer_product(code, hint, _flattened(left), _flattened(right), outputs, inputs, out)
     code.use("convolution")
-    geometry = _struct(code, hint, right, left, kernel, movement, left.shape[1])
+    geometry = convolution_geometry(code, hint, right, left, kernel, movement, left.shape[1])
     return [
         f"memplan_convolution_weight_gradient({geometry}, {left.pointer}, {right.pointer},",
         f"    {outputs}, {inputs}, {out});",
@@ -126,7 +132,7 @@ def _forward(
     depthwise = movement.groups > 1 and w.shape[:2] == (movement.groups, 1)
     kind = "depthwise" if depthwise else "convolution"
     code.use(kind)
-    geometry = _struct(code, hint, x, out, kernel, movement, w.shape[0])
+    geometry = convolution_geometry(code, hint, x, out, kernel, movement, w.shape[0])
     start = "NULL" if bias is None else bias.pointer
     return [
         f"memplan_{kind}({geometry}, {x.pointer},",
@@ -144,7 +150,7 @@ def _gradient_of_input(
     hint = identifier(call.operation)
     if movement.is_pointwise(kernel) and _is_flat(gy) and _is_flat(out):
         return matmul(code, hint, _flattened(gy), w, (1, 0), bias, _flattened(out))
-    geometry = _struct(code, hint, out, gy, kernel, movement, w.shape[0])
+    geometry = convolution_geometry(code, hint, out, gy, kernel, movement, w.shape[0])
     weight = code.weight(w, call.operation)
     if movement.groups > 1 and bias is None and w.shape[:2] == (movement.groups, 1):
         code.use("depthwise")
@@ -162,7 +168,7 @@ def _gradient_of_input(
     ]
 
 
-def _struct(
+def convolution_geometry(
     code: Code,
     hint: str,
     x: View,
@@ -171,6 +177,7 @@ def _struct(
     movement: Movement,
     outputs: int,
 ) -> str:
+    """Return the constant of a convolution of images ``x`` into images ``y``, with any strides."""
     return code.struct(
         "memplan_convolution",
         f"{hint}_geometry",

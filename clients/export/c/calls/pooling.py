@@ -9,11 +9,13 @@ from memplan.clients.export.c.code import Code
 from memplan.clients.export.c.names import identifier
 
 __all__ = [
+    "average_geometry",
     "avg_pool2d",
     "avg_pool2d_backward",
     "max_pool2d",
     "max_pool_input_gradient",
     "max_pool_positions",
+    "maximum_geometry",
 ]
 
 
@@ -23,7 +25,7 @@ def avg_pool2d(call: Call, code: Code) -> list[str]:
     (out,) = call.writes
     floats(x, out)
     dense(x, out)
-    geometry = _average(call, code, x.shape, out.shape, kernel, call.arguments[2:])
+    geometry = average_geometry(call, code, x.shape, out.shape, kernel, call.arguments[2:])
     return [f"memplan_average_pool({geometry}, {x.pointer}, {out.pointer});"]
 
 
@@ -33,7 +35,7 @@ def avg_pool2d_backward(call: Call, code: Code) -> list[str]:
     (out,) = call.writes
     floats(gy, out)
     dense(gy, out)
-    geometry = _average(call, code, out.shape, gy.shape, kernel, call.arguments[3:])
+    geometry = average_geometry(call, code, out.shape, gy.shape, kernel, call.arguments[3:])
     return [f"memplan_average_pool_gradient({geometry}, {gy.pointer}, {out.pointer});"]
 
 
@@ -43,7 +45,7 @@ def max_pool2d(call: Call, code: Code) -> list[str]:
     (out,) = call.writes
     floats(x, out)
     dense(x, out)
-    geometry = _maximum(call, code, x.shape, out.shape, windows)
+    geometry = maximum_geometry(call, code, x.shape, out.shape, windows)
     return [f"memplan_max_pool({geometry}, {x.pointer}, {out.pointer});"]
 
 
@@ -53,7 +55,7 @@ def max_pool_positions(call: Call, code: Code) -> list[str]:
     (out,) = call.writes
     floats(x)
     dense(x, out)
-    geometry = _maximum(call, code, x.shape, out.shape, windows)
+    geometry = maximum_geometry(call, code, x.shape, out.shape, windows)
     return [f"memplan_max_pool_positions({geometry}, {x.pointer}, {out.pointer});"]
 
 
@@ -63,13 +65,13 @@ def max_pool_input_gradient(call: Call, code: Code) -> list[str]:
     (out,) = call.writes
     floats(gy, out)
     dense(gy, positions, out)
-    geometry = _maximum(call, code, out.shape, gy.shape, windows)
+    geometry = maximum_geometry(call, code, out.shape, gy.shape, windows)
     return [
         f"memplan_max_pool_gradient({geometry}, {gy.pointer}, {positions.pointer}, {out.pointer});"
     ]
 
 
-def _average(
+def average_geometry(
     call: Call,
     code: Code,
     inputs: tuple[int, ...],
@@ -77,6 +79,7 @@ def _average(
     kernel: Any,
     rest: tuple[Any, ...],
 ) -> str:
+    """Return the constant of an average over windows; ``rest``: arguments behind the kernel."""
     defaults: tuple[Any, ...] = ((), (0, 0), False, True, None)
     stride, padding, _, include, divisor = (*rest, *defaults[len(rest) :])
     windows = [kernel, stride or kernel, padding, (1, 1)]
@@ -84,9 +87,10 @@ def _average(
     return _pool(call, code, inputs, outputs, windows, extra)
 
 
-def _maximum(
+def maximum_geometry(
     call: Call, code: Code, inputs: tuple[int, ...], outputs: tuple[int, ...], windows: list[Any]
 ) -> str:
+    """Return the constant of a maximum over windows, given by the arguments behind the image."""
     kernel = windows[0]
     defaults: tuple[Any, ...] = (kernel, (), (0, 0), (1, 1))
     full = [*windows[:4], *defaults[len(windows) :]]
