@@ -1,39 +1,12 @@
 #include "pooling.h"
 
-#include "inline.h"
-
-MEMPLAN_INLINE int32_t smaller(int32_t a, int32_t b) { return a < b ? a : b; }
-MEMPLAN_INLINE int32_t larger(int32_t a, int32_t b) { return a > b ? a : b; }
-
-/* The part of a window that lies in the image, and what its sum is divided by. */
-struct window {
-    int32_t top, bottom, left, right;
-    float divisor;
-};
-
-static struct window window_at(const struct memplan_pool *g, int32_t oy, int32_t ox) {
-    const int32_t top = oy * g->stride_y - g->padding_y;
-    const int32_t left = ox * g->stride_x - g->padding_x;
-    /* Windows may reach over the padding where sizes are rounded up. */
-    const int32_t bottom = smaller(top + g->kernel_height, g->input_height + g->padding_y);
-    const int32_t right = smaller(left + g->kernel_width, g->input_width + g->padding_x);
-    struct window w = {larger(top, 0), smaller(bottom, g->input_height), larger(left, 0),
-                       smaller(right, g->input_width), 0.0f};
-    int32_t count = (w.bottom - w.top) * (w.right - w.left);
-    if (g->divisor != 0) {
-        count = g->divisor;
-    } else if (g->counts_padding) {
-        count = (bottom - top) * (right - left);
-    }
-    w.divisor = (float)count;
-    return w;
-}
+#include "pool_window.h"
 
 void memplan_average_pool(const struct memplan_pool *g, const float *x, float *y) {
     for (int32_t plane = 0; plane < g->planes; ++plane) {
         for (int32_t oy = 0; oy < g->output_height; ++oy) {
             for (int32_t ox = 0; ox < g->output_width; ++ox) {
-                const struct window w = window_at(g, oy, ox);
+                const struct memplan_pool_window w = memplan_pool_window(g, oy, ox);
                 float sum = 0.0f;
                 for (int32_t iy = w.top; iy < w.bottom; ++iy) {
                     for (int32_t ix = w.left; ix < w.right; ++ix) {
@@ -54,7 +27,7 @@ void memplan_average_pool_gradient(const struct memplan_pool *g, const float *gy
         }
         for (int32_t oy = 0; oy < g->output_height; ++oy) {
             for (int32_t ox = 0; ox < g->output_width; ++ox) {
-                const struct window w = window_at(g, oy, ox);
+                const struct memplan_pool_window w = memplan_pool_window(g, oy, ox);
                 const float share = *gy++ / w.divisor;
                 for (int32_t iy = w.top; iy < w.bottom; ++iy) {
                     for (int32_t ix = w.left; ix < w.right; ++ix) {
