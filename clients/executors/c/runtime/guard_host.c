@@ -1,5 +1,8 @@
 #include "guard_host.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
 #define CLOSE(start, size) __asan_poison_memory_region(start, size)
@@ -11,6 +14,11 @@
 
 static void open_all(const struct memplan_range *ranges, uint32_t count) {
     for (uint32_t index = 0; index < count; ++index) {
+        if (ranges[index].size > memplan_arena_bytes ||
+            ranges[index].offset > memplan_arena_bytes - ranges[index].size) {
+            fprintf(stderr, "plan_host: ERROR: a step's operand lies outside the arena\n");
+            exit(1);
+        }
         OPEN(memplan_arena + ranges[index].offset, ranges[index].size);
     }
 }
