@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from memplan.clients.export.c.call import RUNNING, Call, Phantom, UnsupportedError
@@ -16,7 +16,7 @@ from memplan.clients.export.c.views import (
     operand_geometry,
     tensor_geometry,
 )
-from memplan.ir.blocks import mutated_tensors
+from memplan.ir.blocks import covered_operations, mutated_tensors
 from memplan.ir.errors import PlanRejectedError
 from memplan.ir.graph import (
     Alternative,
@@ -94,6 +94,7 @@ class Binder:
             workspace = View(
                 self._pointer(step.workspace, "uint8"), "uint8", Geometry((size,), (1,))
             )
+        mutates = self._own(mutated_tensors(self._graph, operation, alternative), step.mutates)
         return Call(
             operation=operation.id,
             target=alternative.target,
@@ -102,7 +103,8 @@ class Binder:
                 name: _resolve(a, operands, samples) for name, a in alternative.keywords.items()
             },
             writes=self._own(operation.writes, step.writes),
-            mutates=self._own(mutated_tensors(self._graph, operation, alternative), step.mutates),
+            mutates=mutates,
+            covered=tuple(self._covered(operation, alternative, mutates)),
             workspace=workspace,
             update=self._plan.update_of.get(operation.layer) if operation.layer else None,
             write_shapes=tuple(self._graph.tensor[name].shape for name in operation.writes),
@@ -110,6 +112,15 @@ class Binder:
             trips=self._plan.trips,
             reads=operands,
         )
+
+    def _covered(
+        self, operation: Operation, alternative: Alternative, mutates: tuple[View, ...]
+    ) -> Iterator[tuple[View, ...]]:
+        start = len(operation.mutates)
+        for covered in covered_operations(self._graph, alternative):
+            end = start + len(covered.mutates)
+            yield mutates[start:end]
+            start = end
 
     def _own(self, names: Sequence[str], buffers: Sequence[int]) -> tuple[View, ...]:
         """Return tensors in their own geometry."""

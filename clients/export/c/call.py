@@ -42,6 +42,8 @@ class Call:
     keywords: Mapping[str, Any]
     writes: tuple[View, ...]
     mutates: tuple[View, ...] = ()
+    #: Of each update that the call performs as well, what it mutates; ``mutates`` ends with these.
+    covered: tuple[tuple[View, ...], ...] = ()
     #: Bytes of scratch memory in the arena.
     workspace: View | None = None
     #: The mask of the operation's layer.

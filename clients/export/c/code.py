@@ -85,10 +85,11 @@ class Code:
         return self._known[key]
 
     def weight(self, view: View, hint: str) -> str:
-        """Return a compound literal of a ``memplan_split_weight``."""
+        """Return a compound literal of a ``memplan_split_weight``, or ``memplan_split_int8``."""
         self.use("weight")
+        kind = "memplan_split_int8" if view.dtype == "int8" else "memplan_split_weight"
         if view.split is None:
-            return f"&(const struct memplan_split_weight){{.frozen = {view.pointer}}}"
+            return f"&(const struct {kind}){{.frozen = {view.pointer}}}"
         split = view.split
         if split.dim not in (0, 1):
             raise UnsupportedError(f"a weight cut along dimension {split.dim}")
@@ -97,7 +98,7 @@ class Code:
             position[channel] = place
         table = self.table("int16_t", f"{identifier(hint)}_position", position)
         return (
-            "&(const struct memplan_split_weight){"
+            f"&(const struct {kind}){{"
             f".frozen = {view.pointer}, .slice = {split.pointer}, .position = {table}, "
             f".axis = {split.dim}, .count = {len(split.channels)}}}"
         )
