@@ -14,7 +14,7 @@ from memplan.clients.export.c.code import Code, number
 from memplan.clients.export.c.names import identifier
 from memplan.clients.export.c.views import ITEM_BYTES, View
 
-__all__ = ["ROWS", "clear", "fused", "update", "weight_gradient"]
+__all__ = ["ROWS", "Part", "clear", "counted", "fused", "update", "update_part", "weight_gradient"]
 
 #: (call, code, where the rows go, first row, number of rows), the last three as C expressions.
 Rows = Callable[[Call, Code, str, str, str], list[str]]
@@ -36,6 +36,8 @@ class Part:
     count: str
     #: Where the part of the gradient is.
     gradient: str
+    #: Variable that ``counted`` declares.
+    step: str = "step"
 
     def of(self, view: View) -> str:
         """Return the pointer to this part of a tensor."""
@@ -64,7 +66,7 @@ def update(call: Call, code: Code) -> list[str]:
     floats(gradient)
     dense(gradient)
     part = Part("", str(gradient.count), gradient.pointer)
-    return _counted(call.target, call.arguments, code) + _update(
+    return counted(call.target, call.arguments) + update_part(
         call.target, call.arguments, call, code, part
     )
 
@@ -88,14 +90,14 @@ def fused(call: Call, code: Code) -> list[str]:
     )
     chunk = f"(float *)(void *)({call.workspace.pointer})"
     lines = [f"float *chunk = {chunk};"]
-    lines += _counted(update_target, update_arguments, code)
+    lines += counted(update_target, update_arguments)
     total = target.shape[0]
     if per_chunk >= total:
         part = Part("", str(target.count), "chunk")
         return [
             *lines,
             *rows(gradient, code, "chunk", "0", str(total)),
-            *_update(update_target, update_arguments, call, code, part),
+            *update_part(update_target, update_arguments, call, code, part),
         ]
     count = str(per_chunk)
     lines.append(f"for (int32_t row = 0; row < {total}; row += {per_chunk}) {{")
@@ -106,13 +108,16 @@ def fused(call: Call, code: Code) -> list[str]:
         count = "rows"
     elements = str(row_elements * per_chunk) if count != "rows" else f"rows * {row_elements}"
     part = Part(f"row * {row_elements}", elements, "chunk")
-    inner = rows(gradient, code, "chunk", "row", count) + _update(
+    inner = rows(gradient, code, "chunk", "row", count) + update_part(
         update_target, update_arguments, call, code, part
     )
     return [*lines, *("    " + line for line in inner), "}"]
 
 
-def _update(target: str, arguments: Sequence[Any], call: Call, code: Code, part: Part) -> list[str]:
+def update_part(
+    target: str, arguments: Sequence[Any], call: Call, code: Code, part: Part
+) -> list[str]:
+    """Return the update of a part of what it touches."""
     code.use("update")
     maker = _UPDATES.get(target)
     if maker is None:
@@ -123,12 +128,12 @@ def _update(target: str, arguments: Sequence[Any], call: Call, code: Code, part:
     return maker(arguments, call, code, part)
 
 
-def _counted(target: str, arguments: Sequence[Any], code: Code) -> list[str]:
+def counted(target: str, arguments: Sequence[Any], variable: str = "step") -> list[str]:
     """Return what is done once per update, whatever parts it is computed in."""
     if target != "memplan.adam":
         return []
     step = arguments[4]
-    return [f"const int64_t step = ++*{step.pointer};"]
+    return [f"const int64_t {variable} = ++*{step.pointer};"]
 
 
 def _sgd(arguments: Sequence[Any], call: Call, code: Code, part: Part) -> list[str]:
@@ -153,7 +158,7 @@ def _adam(arguments: Sequence[Any], call: Call, code: Code, part: Part) -> list[
     settings = code.struct("memplan_adam", f"{identifier(call.operation)}_adam", fields)
     return [
         f"memplan_adam({settings}, {part.of(w)}, {part.gradient}, {part.of(first)}, "
-        f"{part.of(second)}, step, {part.count});"
+        f"{part.of(second)}, {part.step}, {part.count});"
     ]
 
 
