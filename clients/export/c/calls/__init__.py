@@ -13,6 +13,7 @@ from memplan.clients.export.c.call import Call, UnsupportedError
 from memplan.clients.export.c.calls import copies, linear, loss, normalization, pooling
 from memplan.clients.export.c.calls.attention import attention, attention_backward
 from memplan.clients.export.c.calls.bits import apply_bits, range_bits
+from memplan.clients.export.c.calls.channel_strips import channel_strips
 from memplan.clients.export.c.calls.convolution import conv_input_gradient, convolution
 from memplan.clients.export.c.calls.dropout import dropout
 from memplan.clients.export.c.calls.elementwise import EXPRESSIONS, elementwise, pointwise
@@ -84,6 +85,7 @@ CALLS: Mapping[str, Maker] = {
     "memplan.accumulate": update,
     "memplan.adam": update,
     "memplan.apply_bits": apply_bits,
+    "memplan.channel_strips": channel_strips,
     "memplan.clear": clear,
     "memplan.conv_input_gradient": conv_input_gradient,
     "memplan.conv_weight_gradient": weight_gradient,
