@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from memplan.clients.executors.torch.kernels import Call, RunState, bind
+from memplan.clients.executors.torch.kernels import Call, Covered, RunState, bind
 from memplan.clients.executors.torch.scratch import measure
 from memplan.ir.request import LayerUpdate
 from memplan.ir.units import Affine
@@ -32,6 +32,7 @@ def execute(
     outs: Sequence[torch.Tensor] | None = None,
     keywords: dict[str, Any] | None = None,
     mutates: Sequence[torch.Tensor] = (),
+    covered: Sequence[Sequence[torch.Tensor]] = (),
     workspace_bytes: int = 0,
     update: LayerUpdate | None = None,
     write_shapes: Sequence[Sequence[Affine]] | None = None,
@@ -53,6 +54,7 @@ def execute(
             keywords=keywords or {},
             writes=tuple(outs),
             mutates=tuple(mutates),
+            covered=tuple(Covered("w", tuple(tensors)) for tensors in covered),
             workspace=_spoiled([workspace_bytes], torch.uint8) if workspace_bytes else None,
             update=update,
             parameter="w",

@@ -26,7 +26,8 @@ __all__ = ["Case", "PartlyUpdated", "Program", "build_program"]
 
 _ALIGNMENT = 64
 _DTYPES = {
-    torch.float32: "float32", torch.int64: "int64", torch.uint8: "uint8", torch.bool: "bool",
+    torch.float32: "float32", torch.int64: "int64", torch.int32: "int32", torch.int8: "int8",
+    torch.uint8: "uint8", torch.bool: "bool",
 }  # fmt: skip
 
 
@@ -52,6 +53,8 @@ class Case:
     keywords: Mapping[str, Any] = field(default_factory=dict)
     #: Among the arguments.
     mutates: tuple[torch.Tensor, ...] = ()
+    #: Of each update that the call performs as well, what it mutates.
+    covered: tuple[tuple[torch.Tensor, ...], ...] = ()
     update: LayerUpdate | None = None
     trips: int = 1
     workspace_bytes: int = 0
@@ -91,10 +94,11 @@ class _Layout:
         return View(f"AT({C_TYPES[dtype]}, {self._known[key]})", dtype, geometry)
 
     def split(self, weight: PartlyUpdated) -> View:
-        """Put a weight into two blocks; its updated channels are NaN in the frozen one."""
+        """Put a weight into two blocks; its updated channels are spoiled in the frozen one."""
         chosen = torch.tensor(weight.channels)
         frozen = weight.value.clone(memory_format=torch.preserve_format)
-        frozen.index_fill_(weight.dim, chosen, float("nan"))
+        spoiled = float("nan") if frozen.is_floating_point() else -128
+        frozen.index_fill_(weight.dim, chosen, spoiled)
         part = weight.value.index_select(weight.dim, chosen)
         # The slice is dense in the order of the weight's own dimensions.
         strides = frozen.stride()
@@ -191,6 +195,7 @@ def _bind(case: Case, index: int, code: Code) -> _Bound:
         keywords=keywords,
         writes=tuple(writes),
         mutates=mutates,
+        covered=tuple(tuple(map(layout.view, tensors)) for tensors in case.covered),
         workspace=workspace,
         update=case.update,
         write_shapes=tuple(

@@ -16,6 +16,7 @@ from memplan.clients.export.c.calls.elementwise import EXPRESSIONS
 from memplan.ir.request import LayerUpdate
 from memplan.ir.units import Affine
 from tests.clients.executors.c.kernel_program import Case, PartlyUpdated, Program, build_program
+from tests.clients.executors.c.strip_cases import strip_cases
 from tests.clients.executors.calls import execute
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
@@ -538,6 +539,7 @@ CASES: Cases = {
     **sequence_cases(),
     **copy_cases(),
     **update_cases(),
+    **strip_cases(),
 }
 NAMES = list(CASES)
 
@@ -560,6 +562,7 @@ def test_a_kernel_equals_the_torch_executors(name: str, program: Program) -> Non
         outs=outs,
         keywords={key: _for_torch(value, given) for key, value in case.keywords.items()},
         mutates=mutates,
+        covered=[[given[id(tensor)] for tensor in tensors] for tensors in case.covered],
         workspace_bytes=case.workspace_bytes,
         update=case.update,
         trips=case.trips,
