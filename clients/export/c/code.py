@@ -63,6 +63,20 @@ class Code:
         inner = ", ".join(f".{name} = {_initializer(value)}" for name, value in fields.items())
         return "&" + self._define(f"static const struct {kind}", "", f"{{{inner}}}", hint)
 
+    def structs(self, kind: str, hint: str, entries: Sequence[Mapping[str, object]]) -> str:
+        """Return the name of a constant array of structs, one per line."""
+        lines = [f"    {_initializer(entry)}," for entry in entries]
+        key = "\n".join((kind, *lines))
+        if key not in self._known:
+            name = self._names.new(hint)
+            self._known[key] = name
+            self.definitions += [
+                f"static const struct {kind} {name}[] = {{",
+                *(part for line in lines for part in wrapped(line)),
+                "};",
+            ]
+        return self._known[key]
+
     def table(self, c_type: str, hint: str, values: Sequence[int]) -> str:
         """Return the name of a constant array."""
         joined = "{" + ", ".join(map(str, values)) + "}"
@@ -74,8 +88,9 @@ class Code:
         if key not in self._known:
             name = self._names.new(hint)
             self._known[key] = name
+            space = [""] if self.definitions and self.definitions[-1] else []
             self.definitions += [
-                "",
+                *space,
                 f"/* {about} */",
                 f"static void {name}({parameters}) {{",
                 *(part for line in body for part in wrapped("    " + line)),

@@ -71,7 +71,7 @@ void memplan_max_pool_int8_row(const struct memplan_pool *g, const int8_t *const
 }
 
 void memplan_average_pool_int8_row(const struct memplan_pool *g,
-                                   const struct memplan_average_int8 *scale,
+                                   const struct memplan_mean_int8 *mean,
                                    const int8_t *const *lines, int32_t x_channel, int8_t *y,
                                    int32_t y_channel) {
     for (int32_t ox = 0; ox < g->output_width; ++ox) {
@@ -80,11 +80,11 @@ void memplan_average_pool_int8_row(const struct memplan_pool *g,
             int32_t sum = 0;
             for (int32_t ky = 0; ky < g->kernel_height; ++ky) {
                 for (int32_t kx = r.first; kx < r.last && lines[ky] != NULL; ++kx) {
-                    sum += lines[ky][c * x_channel + r.left + kx] - scale->x_zero_point;
+                    sum += lines[ky][c * x_channel + r.left + kx] - mean->x_zero_point;
                 }
             }
             y[c * y_channel + ox] =
-                memplan_requantize(sum, scale->multiplier, scale->shift, &scale->y);
+                memplan_requantize(sum, mean->multiplier, mean->shift, &mean->y);
         }
     }
 }

@@ -7,8 +7,7 @@
 #ifndef MEMPLAN_ROW_POOLING_H
 #define MEMPLAN_ROW_POOLING_H
 
-#include "fixed_point.h"
-#include "pooling.h"
+#include "int8_pooling.h"
 
 /* Row `oy` of the result: how much of a window counts depends on where it is. */
 void memplan_average_pool_row(const struct memplan_pool *g, const float *const *lines,
@@ -19,14 +18,8 @@ void memplan_max_pool_row(const struct memplan_pool *g, const float *const *line
 void memplan_max_pool_int8_row(const struct memplan_pool *g, const int8_t *const *lines,
                                int32_t x_channel, int8_t *y, int32_t y_channel);
 
-/* How an average of int8 is rescaled: the multiplier has the divisor in it. */
-struct memplan_average_int8 {
-    int32_t x_zero_point, multiplier, shift;
-    struct memplan_int8_range y;
-};
-
 void memplan_average_pool_int8_row(const struct memplan_pool *g,
-                                   const struct memplan_average_int8 *scale,
+                                   const struct memplan_mean_int8 *mean,
                                    const int8_t *const *lines, int32_t x_channel, int8_t *y,
                                    int32_t y_channel);
 

@@ -1,0 +1,104 @@
+"""Chains of spatially local operations, row by row: a function per entry, and a table of them.
+
+The table says which entries read which, and how far; the kernel derives the order of rows from it
+(``memplan.ir.row_strips.row_order``), so nothing grows with the number of rows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from memplan.clients.export.c.call import Call, UnsupportedError
+from memplan.clients.export.c.calls import int8
+from memplan.clients.export.c.calls.elementwise import elementwise, pointwise
+from memplan.clients.export.c.calls.row_places import ROW, SAMPLE, Places
+from memplan.clients.export.c.calls.row_windows import WINDOWED
+from memplan.clients.export.c.code import Code
+from memplan.clients.export.c.names import identifier
+from memplan.ir.row_strips import StripEntry, read_program
+
+__all__ = ["row_strips"]
+
+#: Makers of operations that go element by element, beside those of ``EXPRESSIONS``.
+_ONE_ROW: Mapping[str, Callable[[Call, Code], list[str]]] = {
+    "memplan.add_int8": int8.add_int8,
+    "memplan.dequantize": int8.dequantize,
+    "memplan.elementwise": elementwise,
+    "memplan.quantize": int8.quantize,
+}
+
+
+def row_strips(call: Call, code: Code) -> list[str]:
+    """``memplan.row_strips(entry, ...)``."""
+    (out,) = call.writes
+    entries = read_program(call.arguments)
+    if len(out.shape) != 4 or out.shape[1:] != entries[-1].shape:
+        raise UnsupportedError(f"a result of shape {out.shape} of rows of {entries[-1].shape}")
+    places = Places(call, entries)
+    code.use("row_strips")
+    hint = f"{identifier(call.operation)}_rows"
+    fields = [
+        _fields(entry, _function(code, hint, places, index)) for index, entry in enumerate(entries)
+    ]
+    table = code.structs("memplan_strip_entry", hint, fields)
+    count = len(entries)
+    return [f"memplan_row_strips({table}, {count}, {out.shape[0]}, (int32_t[{count}]){{0}});"]
+
+
+def _fields(entry: StripEntry, function: str) -> dict[str, object]:
+    window, sources = entry.window, entry.locals()
+    reading = {
+        "sources": f"(const uint8_t[]){{{', '.join(map(str, sources))}}}",
+        "source_count": len(sources),
+    }
+    return {
+        "compute": function,
+        **(reading if sources else {}),
+        "stride": window.stride,
+        "reach": (window.kernel - 1) * window.dilation - window.padding,
+        "height": entry.shape[1],
+    }
+
+
+def _function(code: Code, hint: str, places: Places, index: int) -> str:
+    """Return the name of the function that computes a row of an entry."""
+    entry = places.entries[index]
+    body = _statements(code, f"{hint}_{index}", places, index)
+    unused = [
+        f"(void){name};"
+        for name in (SAMPLE, ROW)
+        if not any(re.search(rf"\b{name}\b", line) for line in body)
+    ]
+    about = f"A row of {entry.target}, {' x '.join(map(str, entry.shape))}."
+    parameters = f"int32_t {SAMPLE}, int32_t {ROW}"
+    return code.function(parameters, f"{hint}_{index}", unused + body, about)
+
+
+def _statements(code: Code, name: str, places: Places, index: int) -> list[str]:
+    entry, y = places.entries[index], places.of_entry(index)
+    call = replace(
+        places.call,
+        operation=name,
+        target=entry.target,
+        arguments=entry.arguments,
+        keywords=dict(entry.keywords),
+        writes=(y.at(),),
+        workspace=None,
+    )
+    windowed = WINDOWED.get(entry.target)
+    if windowed is not None:
+        x = places.of(entry.arguments[0])
+        if any(places.entries[source].place == entry.place for source in entry.locals()):
+            raise UnsupportedError(f"{entry.target} in place")
+        below = replace(call, arguments=(x.at(), *entry.arguments[1:]))
+        return windowed(below, entry, x, y, code)
+    return _ONE_ROW.get(entry.target, pointwise)(
+        replace(
+            call,
+            arguments=places.one_row(entry.arguments),
+            keywords={key: places.one_row(value) for key, value in entry.keywords},
+        ),
+        code,
+    )
