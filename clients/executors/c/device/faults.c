@@ -13,10 +13,13 @@
 
 void fault_handler(void);
 void no_handler(void);
-void report_fault(const uint32_t *frame, uint32_t exception);
+void report_fault(const uint32_t *frame, uint32_t exception, uint32_t pc);
 
 const struct memplan_step *volatile device_step;
 
+/* The frame that the processor left holds the address of the instruction.  It is read before anything
+ * is pushed: the handler's stack begins where the program's did, and may overwrite the frame.  Where
+ * the stack overflowed there is no frame. */
 __attribute__((naked)) void fault_handler(void) {
     __asm__ volatile(
         "tst lr, #4\n"
@@ -24,6 +27,15 @@ __attribute__((naked)) void fault_handler(void) {
         "mrseq r0, msp\n"
         "mrsne r0, psp\n"
         "mrs r1, ipsr\n"
+        "movs r2, #0\n"
+        "ldr r3, =__stack_limit\n"
+        "cmp r0, r3\n"
+        "blo report_fault\n"
+        "ldr r3, =__stack_top\n"
+        "subs r3, #32\n"
+        "cmp r0, r3\n"
+        "it ls\n"
+        "ldrls r2, [r0, #24]\n"
         "b report_fault\n");
 }
 
@@ -63,7 +75,7 @@ static void print_step(void) {
 }
 
 /* One line of key=value for the driver on the host, which makes a sentence of it. */
-void report_fault(const uint32_t *frame, uint32_t exception) {
+void report_fault(const uint32_t *frame, uint32_t exception, uint32_t pc) {
     const uint32_t cause = CFSR;
     host_print("memplan-fault kind=");
     host_print(name_of(exception));
@@ -78,11 +90,9 @@ void report_fault(const uint32_t *frame, uint32_t exception) {
         host_print(" address=");
         host_print_address(BFAR);
     }
-    /* Where the stack overflowed there is no frame to read. */
-    const int has_frame = frame >= __stack_limit && frame + 8 <= __stack_top;
-    if (has_frame && !(cause & STACKING_FAILED)) {
+    if (pc != 0 && !(cause & STACKING_FAILED)) {
         host_print(" pc=");
-        host_print_address(frame[6]);
+        host_print_address(pc);
     }
     host_print(" sp=");
     host_print_address(address_of(frame));
@@ -94,6 +104,10 @@ void report_fault(const uint32_t *frame, uint32_t exception) {
 void device_stop(const char *reason) {
     host_print("memplan-stopped ");
     host_print(reason);
+    if (device_step != NULL) {
+        host_print(", in ");
+        host_print(device_step->operation);
+    }
     host_print("\n");
     host_exit(EXIT_STOPPED);
 }

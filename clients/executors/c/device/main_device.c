@@ -24,12 +24,30 @@ int main(void);
 __attribute__((noipa)) void memplan_mark_begin(void) { __asm__ volatile("nop"); }
 __attribute__((noipa)) void memplan_mark_end(void) { __asm__ volatile("nop\n nop"); }
 
+static int is_in_arena(const struct memplan_range *range) {
+    return range->size <= memplan_arena_bytes &&
+           range->offset <= memplan_arena_bytes - range->size;
+}
+
 /* The MPU does not stop the host reliably: every range that it is given is checked here.  Nor does
  * it say so where the MPU does stop it, so the whole budget is open when it reads and writes. */
 static void *place_of(const struct memplan_range *range) {
-    if (range->size > memplan_arena_bytes || range->offset > memplan_arena_bytes - range->size)
-        device_stop("a tensor lies outside the arena");
+    if (!is_in_arena(range)) device_stop("a tensor lies outside the arena");
     return memplan_arena + range->offset;
+}
+
+/* What a step declares is what strict mode opens for it: nothing but the arena. */
+static void check_section(const struct memplan_section *section) {
+    for (uint32_t index = 0; index < section->count; index++) {
+        device_step = &section->steps[index];
+        for (uint32_t read = 0; read < device_step->read_count; read++)
+            if (!is_in_arena(&device_step->reads[read]))
+                device_stop("an operand lies outside the arena");
+        for (uint32_t write = 0; write < device_step->write_count; write++)
+            if (!is_in_arena(&device_step->writes[write]))
+                device_stop("a result lies outside the arena");
+    }
+    device_step = NULL;
 }
 
 static void write_tensors(const struct memplan_tensor *tensors, uint32_t count) {
@@ -71,11 +89,11 @@ static void read_inputs(void) {
 }
 
 static void before_step(const struct memplan_step *step) {
-    device_step = step;
     if (step == memplan_body.steps) {
         mpu_bound_memory();
         read_inputs();
     }
+    device_step = step;
     mpu_open_step(step);
     memplan_mark_begin();
 }
@@ -107,6 +125,9 @@ int main(void) {
     mpu_bound_memory();
     if (memplan_arena_bytes > sizeof arena) device_stop("plan.h and plan.c are of two plans");
     memplan_arena = arena;
+    check_section(&memplan_prologue);
+    check_section(&memplan_body);
+    check_section(&memplan_epilogue);
     samples = host_open("samples.bin", HOST_READ);
     results = host_open("results.bin", HOST_WRITE);
     if (samples < 0) device_stop("samples.bin cannot be read");

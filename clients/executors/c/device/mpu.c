@@ -60,99 +60,105 @@ struct open_range {
 };
 
 enum { MOST_REGIONS = 16, MOST_OPEN = MOST_REGIONS - STRICT_FIRST };
-/* One more than fits: it is there until two are merged. */
-static struct open_range open_ranges[MOST_OPEN + 1];
-static uint32_t open_count, open_limit;
 
-static void close_up(uint32_t index) {
-    open_count--;
-    for (; index < open_count; index++) open_ranges[index] = open_ranges[index + 1];
+/* Lives on the stack, which is least deep between two steps: no static bytes for it. */
+struct open_set {
+    uint32_t count, limit;
+    /* One more than fits: it is there until two are merged. */
+    struct open_range ranges[MOST_OPEN + 1];
+};
+
+static void close_up(struct open_set *open, uint32_t index) {
+    open->count--;
+    for (; index < open->count; index++) open->ranges[index] = open->ranges[index + 1];
 }
 
 /* Join the two neighbours with the fewest bytes between them; these bytes are open then too. */
-static void merge_nearest(void) {
+static void merge_nearest(struct open_set *open) {
     uint32_t best = 0, best_gap = UINT32_MAX;
-    for (uint32_t index = 0; index + 1 < open_count; index++) {
-        uint32_t gap = open_ranges[index + 1].start - open_ranges[index].end;
+    for (uint32_t index = 0; index + 1 < open->count; index++) {
+        uint32_t gap = open->ranges[index + 1].start - open->ranges[index].end;
         /* What is read-only stays so, if it can. */
-        if (open_ranges[index].access != open_ranges[index + 1].access) gap += 1u << 31;
+        if (open->ranges[index].access != open->ranges[index + 1].access) gap += 1u << 31;
         if (gap < best_gap) {
             best = index;
             best_gap = gap;
         }
     }
-    open_ranges[best].end = open_ranges[best + 1].end;
-    if (open_ranges[best + 1].access == READ_WRITE) open_ranges[best].access = READ_WRITE;
-    close_up(best + 1);
+    open->ranges[best].end = open->ranges[best + 1].end;
+    if (open->ranges[best + 1].access == READ_WRITE) open->ranges[best].access = READ_WRITE;
+    close_up(open, best + 1);
 }
 
-static void insert(uint32_t at, uint32_t start, uint32_t end, uint32_t access) {
-    if (at > 0 && open_ranges[at - 1].end == start && open_ranges[at - 1].access == access) {
-        open_ranges[at - 1].end = end;
+static void insert(struct open_set *open, uint32_t at, uint32_t start, uint32_t end,
+                   uint32_t access) {
+    if (at > 0 && open->ranges[at - 1].end == start && open->ranges[at - 1].access == access) {
+        open->ranges[at - 1].end = end;
     } else {
-        for (uint32_t index = open_count; index > at; index--)
-            open_ranges[index] = open_ranges[index - 1];
-        open_ranges[at] = (struct open_range){start, end, access};
-        open_count++;
+        for (uint32_t index = open->count; index > at; index--)
+            open->ranges[index] = open->ranges[index - 1];
+        open->ranges[at] = (struct open_range){start, end, access};
+        open->count++;
         at++;
     }
-    if (at < open_count && open_ranges[at].start == end && open_ranges[at].access == access) {
-        open_ranges[at - 1].end = open_ranges[at].end;
-        close_up(at);
+    if (at < open->count && open->ranges[at].start == end && open->ranges[at].access == access) {
+        open->ranges[at - 1].end = open->ranges[at].end;
+        close_up(open, at);
     }
 }
 
 /* Open what of [start, end) is not open yet.  Writes come first, so nothing loses them. */
-static void open_range(uint32_t start, uint32_t end, uint32_t access) {
+static void open_range(struct open_set *open, uint32_t start, uint32_t end, uint32_t access) {
     uint32_t index = 0;
     while (start < end) {
-        while (index < open_count && open_ranges[index].end <= start) index++;
+        while (index < open->count && open->ranges[index].end <= start) index++;
         uint32_t stop = end;
-        if (index < open_count) {
-            if (open_ranges[index].start <= start) {
-                start = open_ranges[index].end;
+        if (index < open->count) {
+            if (open->ranges[index].start <= start) {
+                start = open->ranges[index].end;
                 continue;
             }
-            if (open_ranges[index].start < stop) stop = open_ranges[index].start;
+            if (open->ranges[index].start < stop) stop = open->ranges[index].start;
         }
-        insert(index, start, stop, access);
+        insert(open, index, start, stop, access);
         start = stop;
         index = 0;
-        if (open_count > mpu_most_ranges) mpu_most_ranges = open_count;
-        if (open_count > open_limit) {
-            merge_nearest();
+        if (open->count > mpu_most_ranges) mpu_most_ranges = open->count;
+        if (open->count > open->limit) {
+            merge_nearest(open);
             mpu_merges++;
         }
     }
 }
 
-static void open_operands(const struct memplan_range *ranges, uint32_t count, uint32_t access) {
+/* Regions begin and end at multiples of 32: where operands do not, up to 31 bytes on either side of
+ * them are open too. */
+static void open_operands(struct open_set *open, const struct memplan_range *ranges,
+                          uint32_t count, uint32_t access) {
     for (uint32_t index = 0; index < count; index++) {
-        const uint32_t start = address_of(memplan_arena) + ranges[index].offset;
         if (ranges[index].size == 0) continue;
-        if (start % GRANULE != 0)
-            device_stop("strict mode needs operands at multiples of 32 bytes; plan with an "
-                        "alignment of 32");
+        const uint32_t start = address_of(memplan_arena) + ranges[index].offset;
         const uint32_t end = start + ranges[index].size;
-        open_range(start, (end + GRANULE - 1) / GRANULE * GRANULE, access);
+        const uint32_t first = start / GRANULE * GRANULE;
+        const uint32_t last = (end + GRANULE - 1) / GRANULE * GRANULE;
+        open_range(open, first, last, access);
     }
 }
 
 void mpu_open_step(const struct memplan_step *step) {
-    open_count = 0;
-    open_limit = region_count() - STRICT_FIRST;
-    if (open_limit > MOST_OPEN) open_limit = MOST_OPEN;
+    struct open_set open = {.count = 0, .limit = region_count() - STRICT_FIRST};
+    if (open.limit > MOST_OPEN) open.limit = MOST_OPEN;
     MPU_CTRL = 0;
     barrier();
-    open_operands(step->writes, step->write_count, READ_WRITE);
-    open_operands(step->reads, step->read_count, READ_ONLY);
+    open_operands(&open, step->writes, step->write_count, READ_WRITE);
+    open_operands(&open, step->reads, step->read_count, READ_ONLY);
     set_region(1, address_of(__stack_limit), address_of(__stack_top), READ_WRITE, 1);
     set_region(2, address_of(__data_start), address_of(__bss_end), READ_WRITE, 1);
-    for (uint32_t index = 0; index < open_count; index++) {
-        const struct open_range *range = &open_ranges[index];
+    for (uint32_t index = 0; index < open.count; index++) {
+        const struct open_range *range = &open.ranges[index];
         set_region(STRICT_FIRST + index, range->start, range->end, range->access, 1);
     }
-    clear_regions(STRICT_FIRST + open_count);
+    clear_regions(STRICT_FIRST + open.count);
     MPU_CTRL = MPU_ON;
     barrier();
 }

@@ -8,12 +8,11 @@ void device_start(void);
 void fault_handler(void);
 void no_handler(void);
 
-/* Exceptions have a stack of their own, so that an overflow of the stack can be reported. */
-#define HANDLER_STACK_WORDS 96
-static uint32_t handler_stack[HANDLER_STACK_WORDS] __attribute__((aligned(8), used));
-
-/* The core starts with MSP at the top of the handler stack (first vector).  No C frame may exist
- * before the stack is painted.  r0, r1, r2 are free: nothing was called yet. */
+/* The core starts with MSP at the top of the stack (first vector).  No C frame may exist before the
+ * stack is painted.  r0, r1, r2 are free: nothing was called yet.
+ *
+ * Code runs on PSP, from the same top.  MSP stays there for exceptions: all of them end the program,
+ * so they may overwrite what it had on its stack, and have room even where it overflowed. */
 __attribute__((naked, noreturn)) void Reset_Handler(void) {
     __asm__ volatile(
         "ldr r0, =__stack_limit\n"
@@ -27,7 +26,6 @@ __attribute__((naked, noreturn)) void Reset_Handler(void) {
 #if __ARM_ARCH >= 8
         "ldr r0, =__stack_limit\n"
         "msr psplim, r0\n"
-        "ldr r0, =handler_stack\n"
         "msr msplim, r0\n"
 #endif
         "mov r0, #2\n" /* thread mode uses PSP */
@@ -51,13 +49,13 @@ __attribute__((noreturn)) void device_start(void) {
     host_exit((uint32_t)main());
 }
 
-/* Addresses of functions, and of the handlers' stack: known when linking, so constants. */
+/* Addresses of functions, and of the stack: known when linking, so constants. */
 typedef void (*vector)(void);
 __attribute__((section(".vectors"), used)) static const struct {
     uint32_t *stack;
     vector exceptions[15];
 } vectors = {
-    handler_stack + HANDLER_STACK_WORDS,
+    __stack_top,
     {
         Reset_Handler,
         no_handler,    /* NMI */
