@@ -36,6 +36,8 @@ def row_strips(call: Call, code: Code) -> list[str]:
     entries = read_program(call.arguments)
     if len(out.shape) != 4 or out.shape[1:] != entries[-1].shape:
         raise UnsupportedError(f"a result of shape {out.shape} of rows of {entries[-1].shape}")
+    if entries[-1].place is not None:
+        raise UnsupportedError("an operand that is used up")
     places = Places(call, entries)
     code.use("row_strips")
     hint = f"{identifier(call.operation)}_rows"

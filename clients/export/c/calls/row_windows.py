@@ -26,13 +26,16 @@ Windowed = Callable[[Call, StripEntry, Rows, Rows, Code], list[str]]
 def _lines_below(entry: StripEntry, x: Rows) -> list[str]:
     """Return statements that fill ``lines``: where each row of the window lies, NULL: padding."""
     window = entry.window
+    c_type = C_TYPES[x.first.dtype]
+    if window.kernel == 1 and not window.padding and window.stride == 1:
+        return [f"const {c_type} *lines[1] = {{{x.at().pointer}}};"]
     terms = [ROW if window.stride == 1 else f"{ROW} * {window.stride}"]
     if window.kernel > 1:
         terms.append("k" if window.dilation == 1 else f"k * {window.dilation}")
     place = " + ".join(terms) + (f" - {window.padding}" if window.padding else "")
     row = f"h < 0 || h >= {x.height} ? NULL : {x.at('h').pointer}"
     return [
-        f"const {C_TYPES[x.first.dtype]} *lines[{window.kernel}];",
+        f"const {c_type} *lines[{window.kernel}];",
         f"for (int32_t k = 0; k < {window.kernel}; ++k) {{",
         f"    const int32_t h = {place};",
         f"    lines[k] = {row};",

@@ -45,7 +45,10 @@ class PartlyUpdated:
 
 @dataclass(frozen=True)
 class Case:
-    """A call: what it reads, and the shapes of what it writes."""
+    """A call: what it reads, and the shapes of what it writes.
+
+    Operands are read when the program runs: they may be filled after it was built.
+    """
 
     target: str
     arguments: tuple[Any, ...]
@@ -63,12 +66,12 @@ class Case:
     strides: tuple[int, ...] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Block:
     offset: int
     size: int
-    content: bytes
-    written: bool = False
+    #: Bytes of a tensor, as they are when the program runs; None: nothing is there yet.
+    content: torch.Tensor | None
 
 
 class _Layout:
@@ -78,9 +81,9 @@ class _Layout:
         self.blocks: list[_Block] = []
         self._known: dict[int, int] = {}
 
-    def add(self, content: bytes, *, written: bool = False) -> int:
+    def add(self, size: int, content: torch.Tensor | None = None) -> int:
         place = sum(-(-b.size // _ALIGNMENT) * _ALIGNMENT + _ALIGNMENT for b in self.blocks)
-        self.blocks.append(_Block(place, len(content), content, written))
+        self.blocks.append(_Block(place, size, content))
         return place
 
     def view(self, tensor: torch.Tensor) -> View:
@@ -88,7 +91,7 @@ class _Layout:
         key = storage.data_ptr()
         if key not in self._known:
             whole = torch.empty(0, dtype=torch.uint8).set_(storage)
-            self._known[key] = self.add(whole.numpy().tobytes())
+            self._known[key] = self.add(whole.numel(), whole)
         dtype = _DTYPES[tensor.dtype]
         geometry = Geometry(tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()))
         return View(f"AT({C_TYPES[dtype]}, {self._known[key]})", dtype, geometry)
@@ -137,17 +140,20 @@ class Program:
         blocks = bound.layout.blocks
         size = max(block.offset + block.size for block in blocks)
         arena = bytearray(b"\xff" * size)
-        for block in blocks:
-            arena[block.offset : block.offset + block.size] = block.content
+        given = {
+            block: block.content.numpy().tobytes() for block in blocks if block.content is not None
+        }
+        for block, content in given.items():
+            arena[block.offset : block.offset + block.size] = content
         done = subprocess.run(
             [str(self._path), str(index)], input=bytes(arena), capture_output=True, check=False
         )
         assert done.returncode == 0, done.stderr.decode()[:2000]
         assert len(done.stdout) == size
         after = bytearray(done.stdout)
-        for block in blocks:
-            if not block.written and not bound.mutates:
-                same = after[block.offset : block.offset + block.size] == block.content
+        for block, content in given.items():
+            if not bound.mutates:
+                same = after[block.offset : block.offset + block.size] == content
                 assert same, f"case {index} ({case.target}) wrote to an operand"
         return tuple(_tensor(after, view) for view in (*bound.writes, *bound.mutates))
 
@@ -181,12 +187,12 @@ def _bind(case: Case, index: int, code: Code) -> _Bound:
         out = torch.empty(shape, dtype=case.dtype)
         strides = case.strides or out.stride()
         dtype = _DTYPES[case.dtype]
-        place = layout.add(b"\xff" * out.numel() * out.itemsize, written=True)
+        place = layout.add(out.numel() * out.itemsize)
         geometry = Geometry(tuple(shape), tuple(strides))
         writes.append(View(f"AT({C_TYPES[dtype]}, {place})", dtype, geometry))
     workspace = None
     if case.workspace_bytes:
-        place = layout.add(b"\xff" * case.workspace_bytes, written=True)
+        place = layout.add(case.workspace_bytes)
         workspace = View(f"AT(uint8_t, {place})", "uint8", Geometry((case.workspace_bytes,), (1,)))
     call = Call(
         operation=f"case{index}",
@@ -214,6 +220,8 @@ def _resolve(argument: Any, layout: _Layout) -> Any:
         return layout.split(argument)
     if isinstance(argument, list | tuple):
         return tuple(_resolve(part, layout) for part in argument)
+    if isinstance(argument, torch.dtype):
+        return _DTYPES[argument]
     return argument
 
 
