@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 
 from memplan.clients.executors.torch.geometry import active_slice, tensor_view
+from memplan.clients.executors.torch.integer_inputs import integer_inputs
 from memplan.clients.executors.torch.outside import Outside, check_tensor, whole_weights
 from memplan.ir.errors import DataError
 from memplan.ir.graph import OpGraph, Tensor
@@ -59,9 +60,12 @@ def input_parts(
 ) -> list[list[bytes]]:
     """Return the bytes of one batch: for each input one part, or one per trip if it is streamed.
 
+    Float samples of an int8 graph become the integers that it takes.
+
     Raises:
         DataError: an input is missing or has another shape.
     """
+    inputs = integer_inputs(graph, inputs)
     parts = []
     scopes = {buffer.tensor: buffer.scope for buffer in plan.buffers}
     for name in input_ids:

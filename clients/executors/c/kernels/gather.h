@@ -1,4 +1,4 @@
-/* Chosen channels of a tensor, side by side, float32. */
+/* Chosen channels of a tensor, side by side. */
 #ifndef MEMPLAN_GATHER_H
 #define MEMPLAN_GATHER_H
 
@@ -12,5 +12,7 @@ struct memplan_gather {
 /* y[o][k][i] = x[o][channels[k]][i], dense. */
 void memplan_gather(const struct memplan_gather *g, const float *x,
                     const struct memplan_channels *channels, float *y);
+void memplan_gather_int8(const struct memplan_gather *g, const int8_t *x,
+                         const struct memplan_channels *channels, int8_t *y);
 
 #endif

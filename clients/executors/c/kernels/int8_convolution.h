@@ -41,6 +41,6 @@ void memplan_conv_int8_row(const struct memplan_conv_int8 *g,
                            int32_t x_channel, int8_t *y, int32_t y_channel);
 
 /* Most rows of a kernel. */
-#define MEMPLAN_CONV_INT8_MOST_ROWS 16
+#define MEMPLAN_CONV_INT8_MOST_ROWS 32
 
 #endif

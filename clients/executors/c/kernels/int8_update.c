@@ -1,20 +1,13 @@
 #include "int8_update.h"
 
+#include "rounding.h"
+
 #define MOST_WEIGHT 127
 #define MOST_BIAS (1 << 30)
 
 static float rate_of(const struct memplan_sgd_int8 *g, float scale) {
     const float unit = scale * g->factor;
     return g->scaling != 0 ? g->learning_rate / unit : g->learning_rate * unit;
-}
-
-/* The nearest whole number, of two the even one: floats of 2^23 and more have no fraction. */
-MEMPLAN_INLINE float rounded(float value) {
-    const float most = 8388608.0f;
-    if (value >= 0.0f) {
-        return value < most ? (value + most) - most : value;
-    }
-    return value > -most ? (value - most) + most : value;
 }
 
 MEMPLAN_INLINE int32_t stepped(int32_t w, float step, int32_t most) {
@@ -38,7 +31,7 @@ void memplan_sgd_int8(const struct memplan_sgd_int8 *g, const float *scales,
     for (int32_t r = 0; r < rows->count; ++r) {
         const float rate = rate_of(g, scales[memplan_channel(rows, r)]);
         for (int32_t i = 0; i < row; ++i) {
-            *w = (int8_t)stepped(*w, rounded(*gradient++ * rate), MOST_WEIGHT);
+            *w = (int8_t)stepped(*w, memplan_round(*gradient++ * rate), MOST_WEIGHT);
             ++w;
         }
     }
@@ -50,7 +43,7 @@ void memplan_sgd_int32(const struct memplan_sgd_int8 *g, const float *scales,
     for (int32_t r = 0; r < rows->count; ++r) {
         const float rate = rate_of(g, scales[memplan_channel(rows, r)]);
         for (int32_t i = 0; i < row; ++i) {
-            *w = stepped(*w, rounded(*gradient++ * rate), MOST_BIAS);
+            *w = stepped(*w, memplan_round(*gradient++ * rate), MOST_BIAS);
             ++w;
         }
     }

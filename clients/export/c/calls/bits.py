@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memplan.clients.export.c.call import Call, dense, floats
+from memplan.clients.export.c.call import Call, UnsupportedError, dense, floats
 from memplan.clients.export.c.code import Code, number
 from memplan.clients.export.c.loops import broadcast_strides
 from memplan.clients.export.c.views import View
@@ -14,15 +14,29 @@ def range_bits(call: Call, code: Code) -> list[str]:
     """``memplan.range_bits(y, low, high)``."""
     y, low, high = call.arguments
     (bits,) = call.writes
-    floats(y)
     dense(y)
     code.use("bits")
     samples, length = _samples(y)
-    low, high = (
-        number(limit if limit is not None else missing)
-        for limit, missing in ((low, float("-inf")), (high, float("inf")))
-    )
-    return [f"memplan_range_bits({y.pointer}, {samples}, {length}, {low}, {high}, {bits.pointer});"]
+    if y.dtype == "int8":
+        kernel, limits = (
+            "memplan_range_bits_int8",
+            [_whole_limit(low, -129), _whole_limit(high, 128)],
+        )
+    else:
+        floats(y)
+        kernel = "memplan_range_bits"
+        limits = [
+            number(limit if limit is not None else missing)
+            for limit, missing in ((low, float("-inf")), (high, float("inf")))
+        ]
+    rest = ", ".join([str(samples), str(length), *limits])
+    return [f"{kernel}({y.pointer}, {rest}, {bits.pointer});"]
+
+
+def _whole_limit(limit: float | None, missing: int) -> str:
+    if limit is not None and limit != int(limit):
+        raise UnsupportedError(f"an int8 limit of {limit}")
+    return str(missing if limit is None else int(limit))
 
 
 def apply_bits(call: Call, code: Code) -> list[str]:

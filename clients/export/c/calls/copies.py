@@ -111,7 +111,8 @@ def gather_channels(call: Call, code: Code) -> list[str]:
     (out,) = call.writes
     if call.axis is None:
         return _assign(out, x)
-    floats(x, out)
+    if x.dtype != "int8" or out.dtype != "int8":
+        floats(x, out)
     dense(out)
     dim %= len(x.shape)
     code.use("gather")
@@ -124,7 +125,8 @@ def gather_channels(call: Call, code: Code) -> list[str]:
     }  # fmt: skip
     geometry = code.struct("memplan_gather", f"{hint}_geometry", fields)
     chosen = code.channels(hint, channels, "0", str(len(channels)))
-    return [f"memplan_gather({geometry}, {x.pointer},", f"    {chosen}, {out.pointer});"]
+    kernel = "memplan_gather_int8" if x.dtype == "int8" else "memplan_gather"
+    return [f"{kernel}({geometry}, {x.pointer},", f"    {chosen}, {out.pointer});"]
 
 
 def _rows(x: View, dim: int) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -7,6 +7,7 @@ from typing import Any
 from memplan.clients.export.c.call import Call, UnsupportedError, dense, floats
 from memplan.clients.export.c.code import Code
 from memplan.clients.export.c.names import identifier
+from memplan.clients.export.c.views import View
 
 __all__ = [
     "average_geometry",
@@ -43,20 +44,20 @@ def max_pool2d(call: Call, code: Code) -> list[str]:
     """``aten.max_pool2d(x, kernel, stride, padding, dilation, ceil_mode)``."""
     x, *windows = call.arguments
     (out,) = call.writes
-    floats(x, out)
     dense(x, out)
     geometry = maximum_geometry(call, code, x.shape, out.shape, windows)
-    return [f"memplan_max_pool({geometry}, {x.pointer}, {out.pointer});"]
+    kind = _element_kind(code, x, out)
+    return [f"memplan_max_pool{kind}({geometry}, {x.pointer}, {out.pointer});"]
 
 
 def max_pool_positions(call: Call, code: Code) -> list[str]:
     """``memplan.max_pool_positions(x, kernel, stride, padding, dilation, ceil_mode)``."""
     x, *windows = call.arguments
     (out,) = call.writes
-    floats(x)
     dense(x, out)
     geometry = maximum_geometry(call, code, x.shape, out.shape, windows)
-    return [f"memplan_max_pool_positions({geometry}, {x.pointer}, {out.pointer});"]
+    kind = _element_kind(code, x)
+    return [f"memplan_max_pool_positions{kind}({geometry}, {x.pointer}, {out.pointer});"]
 
 
 def max_pool_input_gradient(call: Call, code: Code) -> list[str]:
@@ -69,6 +70,15 @@ def max_pool_input_gradient(call: Call, code: Code) -> list[str]:
     return [
         f"memplan_max_pool_gradient({geometry}, {gy.pointer}, {positions.pointer}, {out.pointer});"
     ]
+
+
+def _element_kind(code: Code, *views: View) -> str:
+    """Return how the name of a kernel for these operands ends."""
+    if all(view.dtype == "int8" for view in views):
+        code.use("int8_pooling")
+        return "_int8"
+    floats(*views)
+    return ""
 
 
 def average_geometry(

@@ -9,7 +9,7 @@ from memplan.clients.export.c.code import Code
 from memplan.clients.export.c.names import identifier
 from memplan.clients.export.c.views import View
 
-__all__ = ["mean", "reduce", "sum_all", "sum_dims"]
+__all__ = ["mean", "reduce", "reduction", "sum_all", "sum_dims"]
 
 _MOST = 3
 
@@ -35,6 +35,17 @@ def reduce(call: Call, code: Code, x: View, dims: Any, *, mean: bool) -> list[st
     (out,) = call.writes
     floats(x, out)
     dense(out)
+    geometry = reduction(code, identifier(call.operation), x, dims)
+    count = x.count // max(out.count, 1) if mean else 1
+    return [f"memplan_sum({geometry}, {x.pointer}, {count}.0f, {out.pointer});"]
+
+
+def reduction(code: Code, hint: str, x: View, dims: Any) -> str:
+    """Return the constant of a sum of ``x`` over ``dims`` (None or empty: all), into what is dense.
+
+    Raises:
+        UnsupportedError: the dimensions lie in too many pieces.
+    """
     whole(x)
     rank = len(x.shape)
     summed = {dim % rank for dim in dims} if dims else set(range(rank))
@@ -48,9 +59,7 @@ def reduce(call: Call, code: Code, x: View, dims: Any, *, mean: bool) -> list[st
         full = [(1, 0)] * (_MOST - len(sizes)) + sizes
         fields[name] = [size for size, _ in full]
         fields[f"{name}_stride"] = [stride for _, stride in full]
-    geometry = code.struct("memplan_reduction", f"{identifier(call.operation)}_geometry", fields)
-    count = x.count // max(out.count, 1) if mean else 1
-    return [f"memplan_sum({geometry}, {x.pointer}, {count}.0f, {out.pointer});"]
+    return code.struct("memplan_reduction", f"{hint}_geometry", fields)
 
 
 def _joined(x: View, dims: list[int]) -> list[tuple[int, int]]:

@@ -9,6 +9,8 @@ from typing import Any
 from memplan.clients.export.c.call import Call, Running, UnsupportedError, dense, floats
 from memplan.clients.export.c.calls.convolution import conv_weight_gradient_rows
 from memplan.clients.export.c.calls.embedding import embedding_weight_gradient_rows
+from memplan.clients.export.c.calls.int8_convolution import conv_weight_gradient_int8x_rows
+from memplan.clients.export.c.calls.int8_update import sgd_int8_rows
 from memplan.clients.export.c.calls.linear import linear_weight_gradient_rows
 from memplan.clients.export.c.code import Code, number
 from memplan.clients.export.c.names import identifier
@@ -22,6 +24,7 @@ Rows = Callable[[Call, Code, str, str, str], list[str]]
 #: Gradients of weights that can be computed in parts along their first dimension.
 ROWS: Mapping[str, Rows] = {
     "memplan.conv_weight_gradient": conv_weight_gradient_rows,
+    "memplan.conv_weight_gradient_int8x": conv_weight_gradient_int8x_rows,
     "memplan.embedding_weight_gradient": embedding_weight_gradient_rows,
     "memplan.linear_weight_gradient": linear_weight_gradient_rows,
 }
@@ -38,6 +41,9 @@ class Part:
     gradient: str
     #: Variable that ``counted`` declares.
     step: str = "step"
+    #: First row of the parameter, and how many; empty: all.
+    first: str = "0"
+    rows: str = ""
 
     def of(self, view: View) -> str:
         """Return the pointer to this part of a tensor."""
@@ -78,10 +84,10 @@ def fused(call: Call, code: Code) -> list[str]:
     rows = ROWS.get(gradient_target)
     if rows is None:
         raise UnsupportedError(f"{gradient_target} in parts")
-    floats(target)
     dense(target)
     row_elements = target.count // target.shape[0]
-    row_bytes = row_elements * ITEM_BYTES[target.dtype]
+    # The gradient of integers is in float32.
+    row_bytes = row_elements * ITEM_BYTES["float32"]
     per_chunk = 0 if call.workspace is None else call.workspace.count // row_bytes
     if call.workspace is None or per_chunk < 1:
         raise UnsupportedError(f"a workspace smaller than a row of the gradient ({row_bytes} B)")
@@ -107,7 +113,7 @@ def fused(call: Call, code: Code) -> list[str]:
         )
         count = "rows"
     elements = str(row_elements * per_chunk) if count != "rows" else f"rows * {row_elements}"
-    part = Part(f"row * {row_elements}", elements, "chunk")
+    part = Part(f"row * {row_elements}", elements, "chunk", first="row", rows=count)
     inner = rows(gradient, code, "chunk", "row", count) + update_part(
         update_target, update_arguments, call, code, part
     )
@@ -122,7 +128,8 @@ def update_part(
     maker = _UPDATES.get(target)
     if maker is None:
         raise UnsupportedError(target)
-    floats(*(a for a in arguments[:4] if isinstance(a, View) and a.dtype != "int64"))
+    if target != "memplan.sgd_int8":
+        floats(*(a for a in arguments[:4] if isinstance(a, View) and a.dtype != "int64"))
     if not isinstance(arguments[1], View | Running):
         raise UnsupportedError("an update without a gradient")
     return maker(arguments, call, code, part)
@@ -162,6 +169,11 @@ def _adam(arguments: Sequence[Any], call: Call, code: Code, part: Part) -> list[
     ]
 
 
+def _sgd_int8(arguments: Sequence[Any], call: Call, code: Code, part: Part) -> list[str]:
+    rows = part.rows or str(arguments[0].shape[0])
+    return sgd_int8_rows(arguments, call, code, part.gradient, part.first, rows)
+
+
 def _accumulate(arguments: Sequence[Any], call: Call, code: Code, part: Part) -> list[str]:
     accumulator = arguments[0]
     return [
@@ -175,4 +187,5 @@ _UPDATES: Mapping[str, Callable[[Sequence[Any], Call, Code, Part], list[str]]] =
     "memplan.adam": _adam,
     "memplan.momentum": _momentum,
     "memplan.sgd": _sgd,
+    "memplan.sgd_int8": _sgd_int8,
 }
