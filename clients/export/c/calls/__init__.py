@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from memplan.clients.export.c.call import Call, UnsupportedError
-from memplan.clients.export.c.calls import copies, linear, loss, normalization, pooling
+from memplan.clients.export.c.calls import copies, int8, linear, loss, normalization, pooling
 from memplan.clients.export.c.calls.attention import attention, attention_backward
 from memplan.clients.export.c.calls.bits import apply_bits, range_bits
 from memplan.clients.export.c.calls.channel_strips import channel_strips
@@ -18,7 +18,12 @@ from memplan.clients.export.c.calls.convolution import conv_input_gradient, conv
 from memplan.clients.export.c.calls.dropout import dropout
 from memplan.clients.export.c.calls.elementwise import EXPRESSIONS, elementwise, pointwise
 from memplan.clients.export.c.calls.embedding import embedding, embedding_dense_backward
+from memplan.clients.export.c.calls.int8_convolution import (
+    conv_input_gradient_int8w,
+    conv_int8,
+)
 from memplan.clients.export.c.calls.reduction import mean, sum_all, sum_dims
+from memplan.clients.export.c.calls.row_strips import row_strips
 from memplan.clients.export.c.calls.update import clear, fused, update, weight_gradient
 from memplan.clients.export.c.code import Code
 
@@ -84,11 +89,17 @@ CALLS: Mapping[str, Maker] = {
     "aten.zeros_like.default": copies.zeros,
     "memplan.accumulate": update,
     "memplan.adam": update,
+    "memplan.add_int8": int8.add_int8,
     "memplan.apply_bits": apply_bits,
+    "memplan.avg_pool_int8": int8.avg_pool_int8,
     "memplan.channel_strips": channel_strips,
     "memplan.clear": clear,
     "memplan.conv_input_gradient": conv_input_gradient,
+    "memplan.conv_input_gradient_int8w": conv_input_gradient_int8w,
+    "memplan.conv_int8": conv_int8,
     "memplan.conv_weight_gradient": weight_gradient,
+    "memplan.conv_weight_gradient_int8x": weight_gradient,
+    "memplan.dequantize": int8.dequantize,
     "memplan.dropout": dropout,
     "memplan.dropout_backward": dropout,
     "memplan.elementwise": elementwise,
@@ -101,7 +112,12 @@ CALLS: Mapping[str, Maker] = {
     "memplan.linear_weight_gradient": weight_gradient,
     "memplan.max_pool_input_gradient": pooling.max_pool_input_gradient,
     "memplan.max_pool_positions": pooling.max_pool_positions,
+    "memplan.mean_int8": int8.mean_int8,
     "memplan.momentum": update,
+    "memplan.quantize": int8.quantize,
+    "memplan.range_backward": int8.range_backward,
     "memplan.range_bits": range_bits,
+    "memplan.row_strips": row_strips,
     "memplan.sgd": update,
+    "memplan.sgd_int8": update,
 }
