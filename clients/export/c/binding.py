@@ -111,6 +111,7 @@ class Binder:
             micro_batch=samples,
             trips=self._plan.trips,
             reads=operands,
+            used_up=None if alternative.uses_up is None else operands[alternative.uses_up],
         )
 
     def _covered(

@@ -52,6 +52,8 @@ class Call:
     micro_batch: int = 1
     trips: int = 1
     reads: Sequence[View] = field(default_factory=tuple)
+    #: The operand whose bytes are scratch as soon as nothing needs them; the result goes last.
+    used_up: View | None = None
 
     @property
     def axis(self) -> str | None:

@@ -49,6 +49,8 @@ def _dead(plan: Plan, step: int, dying: list[Buffer]) -> list[tuple[int, int]]:
             buffer.scope == "persistent"
             or (buffer.scope == "batch" and plan.trips > 1)
             or buffer.start_step <= step < buffer.end_step - 1
+            # What is written last lies on what dies, and lives from the next step on.
+            or buffer.id in plan.steps[step].writes
         )
     ]
     dead: set[tuple[int, int]] = set()

@@ -203,7 +203,11 @@ class _Writer:
         for number, (step, run) in enumerate(zip(plan.steps, runs, strict=True)):
             reads = self._ranges(b for b in step.reads if b is not None)
             work = () if step.workspace is None else (step.workspace,)
-            writes = self._ranges((*step.writes, *step.mutates, *work))
+            _, alternative = chosen_alternative(self._graph, step)
+            spent = () if alternative.uses_up is None else (step.reads[alternative.uses_up],)
+            writes = self._ranges(
+                b for b in (*step.writes, *step.mutates, *work, *spent) if b is not None
+            )
             dies = [f"{{{offset}u, {size}u}}" for offset, size in dying.get(number, [])]
             dead = "NULL, 0" if not dies else f"SHARED({table(dies)}, {len(dies)})"
             rows.append(

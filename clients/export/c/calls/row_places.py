@@ -11,7 +11,7 @@ from memplan.clients.export.c.views import C_TYPES, ITEM_BYTES, Geometry, View
 from memplan.ir.graph import LocalArgument
 from memplan.ir.row_strips import StripEntry
 
-__all__ = ["Places", "Rows"]
+__all__ = ["ROW", "SAMPLE", "Places", "Rows", "as_bytes"]
 
 #: Names of the parameters of a function that computes a row.
 SAMPLE, ROW = "sample", "row"
@@ -108,6 +108,11 @@ class Places:
         if isinstance(argument, list | tuple):
             return tuple(self.one_row(part) for part in argument)
         return argument
+
+
+def as_bytes(pointer: str) -> str:
+    """Return a C expression of the bytes behind a pointer."""
+    return f"(uint8_t *)({pointer})"
 
 
 def _part(workspace: View, offset_bytes: int, dtype: str) -> str:

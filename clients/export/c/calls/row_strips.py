@@ -7,16 +7,17 @@ The table says which entries read which, and how far; the kernel derives the ord
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from memplan.clients.export.c.call import Call, UnsupportedError
+from memplan.clients.export.c.call import Call, UnsupportedError, dense
 from memplan.clients.export.c.calls import int8
 from memplan.clients.export.c.calls.elementwise import elementwise, pointwise
-from memplan.clients.export.c.calls.row_places import ROW, SAMPLE, Places
+from memplan.clients.export.c.calls.row_places import ROW, SAMPLE, Places, as_bytes
 from memplan.clients.export.c.calls.row_windows import WINDOWED
 from memplan.clients.export.c.code import Code
 from memplan.clients.export.c.names import identifier
+from memplan.clients.export.c.views import ITEM_BYTES
 from memplan.ir.row_strips import StripEntry, read_program
 
 __all__ = ["row_strips"]
@@ -36,17 +37,43 @@ def row_strips(call: Call, code: Code) -> list[str]:
     entries = read_program(call.arguments)
     if len(out.shape) != 4 or out.shape[1:] != entries[-1].shape:
         raise UnsupportedError(f"a result of shape {out.shape} of rows of {entries[-1].shape}")
-    if entries[-1].place is not None:
-        raise UnsupportedError("an operand that is used up")
     places = Places(call, entries)
     code.use("row_strips")
     hint = f"{identifier(call.operation)}_rows"
-    fields = [
-        _fields(entry, _function(code, hint, places, index)) for index, entry in enumerate(entries)
+    count, (keeping, bringing) = len(entries), _used_up(code, hint, places)
+    functions = [
+        _function(code, hint, places, index, keeping if index == count - 1 else [])
+        for index in range(count)
     ]
+    fields = [_fields(*pair) for pair in zip(entries, functions, strict=True)]
     table = code.structs("memplan_strip_entry", hint, fields)
-    count = len(entries)
-    return [f"memplan_row_strips({table}, {count}, {out.shape[0]}, (int32_t[{count}]){{0}});"]
+    return [
+        f"memplan_row_strips({table}, {count}, {out.shape[0]}, (int32_t[{count}]){{0}});",
+        *bringing,
+    ]
+
+
+def _used_up(code: Code, hint: str, places: Places) -> tuple[list[str], list[str]]:
+    """Return what keeps a row in an operand that is used up, and what is done at the end."""
+    call, last = places.call, places.entries[-1]
+    operand, (out,) = call.used_up, call.writes
+    if (operand is None) != (last.place is None):
+        raise UnsupportedError("a last entry with a place where no operand is used up")
+    if operand is None:
+        return [], []
+    dense(operand, out)
+    code.use("used_up")
+    fields: dict[str, object] = {"samples": out.shape[0]}
+    for name, view in (("operand", operand), ("result", out)):
+        _, channels, height, width = view.shape
+        fields[name] = (channels, height, width * ITEM_BYTES[view.dtype])
+    image = code.struct("memplan_used_up", f"{hint}_used_up", fields)
+    row = places.of_entry(len(places.entries) - 1).at()
+    operand_bytes, row_bytes, result = (as_bytes(view.pointer) for view in (operand, row, out))
+    return (
+        [f"memplan_put_away({image}, {SAMPLE}, {ROW}, {row_bytes}, {operand_bytes});"],
+        [f"memplan_bring_back({image}, {operand_bytes}, {result});"],
+    )
 
 
 def _fields(entry: StripEntry, function: str) -> dict[str, object]:
@@ -64,10 +91,10 @@ def _fields(entry: StripEntry, function: str) -> dict[str, object]:
     }
 
 
-def _function(code: Code, hint: str, places: Places, index: int) -> str:
-    """Return the name of the function that computes a row of an entry."""
+def _function(code: Code, hint: str, places: Places, index: int, behind: Sequence[str]) -> str:
+    """Return the name of the function that computes a row of an entry, and does ``behind``."""
     entry = places.entries[index]
-    body = _statements(code, f"{hint}_{index}", places, index)
+    body = [*_statements(code, f"{hint}_{index}", places, index), *behind]
     unused = [
         f"(void){name};"
         for name in (SAMPLE, ROW)

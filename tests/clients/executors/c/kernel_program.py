@@ -64,6 +64,10 @@ class Case:
     dtype: torch.dtype = torch.float32
     #: Of the result, where it is not row-major.
     strides: tuple[int, ...] | None = None
+    #: Among the arguments: its bytes are free for the call's own use.
+    used_up: torch.Tensor | None = None
+    #: The result lies in the bytes of what is used up, from this one on; None: elsewhere.
+    result_at: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,8 +155,9 @@ class Program:
         assert done.returncode == 0, done.stderr.decode()[:2000]
         assert len(done.stdout) == size
         after = bytearray(done.stdout)
+        spoiled = bound.mutates or case.used_up is not None
         for block, content in given.items():
-            if not bound.mutates:
+            if not spoiled:
                 same = after[block.offset : block.offset + block.size] == content
                 assert same, f"case {index} ({case.target}) wrote to an operand"
         return tuple(_tensor(after, view) for view in (*bound.writes, *bound.mutates))
@@ -182,12 +187,17 @@ def _bind(case: Case, index: int, code: Code) -> _Bound:
     arguments = _resolve(case.arguments, layout)
     keywords = {name: _resolve(value, layout) for name, value in case.keywords.items()}
     mutates = tuple(layout.view(tensor) for tensor in case.mutates)
+    used_up = None if case.used_up is None else layout.view(case.used_up)
     writes = []
     for shape in case.shapes:
         out = torch.empty(shape, dtype=case.dtype)
         strides = case.strides or out.stride()
         dtype = _DTYPES[case.dtype]
-        place = layout.add(out.numel() * out.itemsize)
+        if case.result_at is None:
+            place = layout.add(out.numel() * out.itemsize)
+        else:
+            assert used_up is not None
+            place = _place(used_up) + case.result_at
         geometry = Geometry(tuple(shape), tuple(strides))
         writes.append(View(f"AT({C_TYPES[dtype]}, {place})", dtype, geometry))
     workspace = None
@@ -209,6 +219,7 @@ def _bind(case: Case, index: int, code: Code) -> _Bound:
             for shape in case.shapes
         ),
         trips=case.trips,
+        used_up=used_up,
     )
     return _Bound(layout, tuple(writes), mutates, tuple(statements(call, code)))
 
@@ -275,8 +286,12 @@ def _source(bound: Sequence[_Bound], code: Code) -> str:
 
 
 def _tensor(arena: bytearray, view: View) -> torch.Tensor:
-    place = int(view.base.split(", ")[1].rstrip(")"))
     dtype = next(torch_type for torch_type, name in _DTYPES.items() if name == view.dtype)
     count = view.geometry.end
-    flat = torch.frombuffer(arena, dtype=dtype, count=count, offset=place).clone()
+    flat = torch.frombuffer(arena, dtype=dtype, count=count, offset=_place(view)).clone()
     return flat.as_strided(view.shape, view.strides, view.geometry.offset)
+
+
+def _place(view: View) -> int:
+    """Return the first byte of a view's block."""
+    return int(view.base.split(", ")[1].rstrip(")"))
