@@ -66,9 +66,8 @@ def convolution(
     value = w.value if isinstance(w, PartlyUpdated) else w
     outputs, products = value.shape[0], value[0].numel()
     start = torch.randint(-9000, 9000, (outputs,), generator=_GENERATOR).to(torch.int32)
-    shape = torch.convolution(
-        x.float(), value.float(), None, *movement, False, [0] * len(movement[0]), groups
-    ).shape
+    around: tuple[Any, ...] = (*movement, False, [0] * len(movement[0]), groups)
+    shape = torch.convolution(x.float(), value.float(), None, *around).shape
     return Case(
         "memplan.conv_int8",
         (x, w, start if bias else None, *movement, groups, *factors(outputs, products),
@@ -80,7 +79,7 @@ def convolution(
 def convolution_cases() -> Cases:
     cases = {}
     for name, (x_shape, w_shape, *rest, groups) in {**SHAPES, **_MORE}.items():
-        movement = tuple(map(list, rest))
+        movement: tuple[Any, ...] = tuple(map(list, rest))
         x, w = image(*x_shape), integers(*w_shape)
         forward = convolution(x, w, movement, groups, bias=name != "strided")
         cases[name] = forward
@@ -206,7 +205,9 @@ def element_cases() -> Cases:
     bits: dict[str, Any] = {"dtype": torch.uint8}
     three = [[3, 3], [2, 2], [1, 1], [1, 1], False]
     return {
-        "sum": Case("memplan.add_int8", (x, y, 4, -9, a, b, shift, 11, -120, 100), (shape,), **eight),
+        "sum": Case(
+            "memplan.add_int8", (x, y, 4, -9, a, b, shift, 11, -120, 100), (shape,), **eight
+        ),
         "sum with one row": Case(
             "memplan.add_int8", (x, y[:1, :1, :, :1], 4, -9, a, b, shift, 11, -128, 127), (shape,),
             **eight,
@@ -240,10 +241,13 @@ def element_cases() -> Cases:
         "lowest only": Case(
             "aten.max_pool2d.default", (torch.full_like(x, -128), *three), ((2, 6, 3, 4),), **eight
         ),
-        "padding": Case("aten.constant_pad_nd.default", (x, [1, 2, 0, 1], -9), ((2, 6, 6, 10),), **eight),
+        "padding": Case(
+            "aten.constant_pad_nd.default", (x, [1, 2, 0, 1], -9), ((2, 6, 6, 10),), **eight
+        ),
         "copy": Case("aten.clone.default", (x.permute(0, 2, 3, 1),), ((2, 5, 7, 6),), **eight),
         "gathered": Case(
-            "memplan.gather_channels", (x, 1), ((2, 3, 5, 7),), update=cut("input", 0, 2, 5), **eight
+            "memplan.gather_channels", (x, 1), ((2, 3, 5, 7),), update=cut("input", 0, 2, 5),
+            **eight,
         ),
         "bits": Case("memplan.range_bits", (x[:, :1].clone(), -60, 70), ((10,),), **bits),
         "bits at the limits": Case(
