@@ -273,6 +273,10 @@ class Alternative(Contract):
     #: Updates (or accumulations) that this alternative performs as well, as one block: it mutates
     #: what they mutate, and they do not run by themselves.  See ``ir.blocks``.
     covers: Annotated[tuple[Name, ...], Field(max_length=MAX_COVERED)] = ()
+    #: Index into ``reads`` of an operand that is used up: its bytes are scratch of the step as soon
+    #: as nothing needs them, so it dies here.  The results are then written last, when everything
+    #: has been read: they live from the next step on, and may lie on whatever dies in this one.
+    uses_up: Annotated[int, Field(ge=0)] | None = None
 
 
 class Operation(Contract):

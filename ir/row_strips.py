@@ -5,16 +5,25 @@ Tracing sizes line buffers by this order, executors follow it (``memplan.ir.targ
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from memplan.ir.dtypes import BITS
-from memplan.ir.graph import Alternative, DtypeArgument, LocalArgument
+from memplan.ir.graph import (
+    Alternative,
+    DtypeArgument,
+    LocalArgument,
+    OperandArgument,
+    Tensor,
+)
 from memplan.ir.limits import MAX_BYTES
+from memplan.ir.units import Affine
 
 __all__ = [
+    "INPUT_ROWS",
     "MAX_ENTRIES",
+    "MAX_ROWS",
     "ROW_STRIPS",
     "Place",
     "RowWindow",
@@ -23,11 +32,17 @@ __all__ = [
     "program_fault",
     "read_program",
     "row_order",
+    "spent_rows",
+    "used_up_fault",
 ]
 
 ROW_STRIPS = "memplan.row_strips"
+#: An entry whose rows the host gives, one after the other.
+INPUT_ROWS = "memplan.input_rows"
 #: Entries of a program; the order of rows is found by a recursion of this depth.
 MAX_ENTRIES = 100
+#: Rows of all entries and the operand, where an operand is used up.
+MAX_ROWS = 2**18
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +81,8 @@ class StripEntry:
     shape: tuple[int, int, int]
     #: A ``DtypeArgument``, or what an executor makes of it.
     dtype: Any
-    #: Null: rows are computed where the output has them.
+    #: Null: rows are computed where the output has them.  The last entry has a place only where
+    #: an operand is used up.
     place: Place | None
 
     @classmethod
@@ -164,8 +180,6 @@ def read_program(arguments: Sequence[Any]) -> tuple[StripEntry, ...]:
     for index, entry in enumerate(entries):
         if any(not 0 <= source < index for source in entry.locals()):
             raise ValueError(f"entry {index} reads an entry that is not before it")
-    if entries[-1].place is not None:
-        raise ValueError("the last entry's place is the output")
     return entries
 
 
@@ -192,6 +206,36 @@ def row_order(entries: Sequence[StripEntry]) -> list[tuple[int, int]]:
     return order
 
 
+def spent_rows(
+    entries: Sequence[StripEntry], reads_operand: Callable[[StripEntry], bool], height: int
+) -> list[int]:
+    """Return for each row of the result how many rows of an operand are spent behind it.
+
+    When row r has been computed, nothing needs the operand's rows below the r-th number any more.
+
+    Args:
+        reads_operand: whether an entry reads the operand.
+        height: of the operand.
+    """
+    readers = [index for index, entry in enumerate(entries) if reads_operand(entry)]
+    order = row_order(entries)
+    total = [0] * len(entries)
+    for index, row in order:
+        total[index] = row + 1
+    done = [0] * len(entries)
+    spent = []
+    for index, row in order:
+        done[index] = row + 1
+        if index == len(entries) - 1:
+            needed = [
+                max(0, entries[reader].window.rows(done[reader])[0])
+                for reader in readers
+                if done[reader] < total[reader]
+            ]
+            spent.append(min([height, *needed]))
+    return spent
+
+
 def program_fault(alternative: Alternative) -> str | None:
     """Return what is wrong with a program in an alternative, or None."""
     try:
@@ -205,11 +249,12 @@ def program_fault(alternative: Alternative) -> str | None:
     for index, entry in enumerate(entries):
         if entry.target == ROW_STRIPS or entry.target == "memplan.fused":
             return f"entry {index} is a program of its own ({entry.target})"
+        if entry.target == INPUT_ROWS and not _is_source(entry):
+            return f"entry {index} takes rows of an input by its name, by nothing else, into a ring"
         if not isinstance(entry.dtype, DtypeArgument) or entry.dtype.dtype == "bit":
             return f"entry {index} needs an element type of whole bytes"
         if entry.place is not None:
-            channels, _, width = entry.shape
-            row_bytes = channels * width * BITS[entry.dtype.dtype] // 8
+            row_bytes = _row_bytes(entry)
             if rings.setdefault(entry.place, row_bytes) != row_bytes:
                 return f"entry {index} shares its place with rows of another size"
     end = 0
@@ -219,4 +264,63 @@ def program_fault(alternative: Alternative) -> str | None:
         end = place.offset_bytes + place.rows * rings[place]
     if end > min(workspace.fixed, workspace.fixed + workspace.per_sample):
         return f"its rings end at {end}, behind its {workspace.fixed} bytes of workspace"
+    last = entries[-1].place
+    if (last is None) != (alternative.uses_up is None):
+        return "the last entry's place is the output, or a ring where an operand is used up"
     return None
+
+
+def used_up_fault(alternative: Alternative, operand: Tensor, result: Tensor) -> str | None:
+    """Return why a program cannot use up an operand, or None.
+
+    Finished rows of the result wait in the operand's bytes, in spent rows: there must be room.
+    """
+    entries = read_program(alternative.arguments)
+    shape = operand.shape[1:]
+    if len(shape) != 3 or any(size.per_sample or size.fixed < 1 for size in shape):
+        return f"{operand.id} has no rows of fixed size"
+    read = alternative.reads[alternative.uses_up or 0]
+    if read.shape is not None and (read.shape, read.strides, read.offset) != (
+        operand.shape,
+        operand.strides,
+        Affine(0),
+    ):
+        return f"{operand.id} is not read as it lies"
+    channels, height, width = (size.fixed for size in shape)
+    if sum(entry.shape[1] for entry in entries) + height > MAX_ROWS:
+        return f"it has more than {MAX_ROWS} rows"
+    dense = (Affine(channels * height * width), Affine(height * width), Affine(width), Affine(1))
+    if operand.strides != dense or result.shape[0] != operand.shape[0]:
+        return f"{operand.id} is not row-major, or has other samples than the result"
+    spent = spent_rows(entries, lambda entry: _reads(entry, alternative.uses_up), height)
+    row_bytes = _row_bytes(entries[-1])
+    free_bytes = channels * width * BITS[operand.dtype] // 8
+    for row, count in enumerate(spent):
+        if (row + 1) * row_bytes > count * free_bytes:
+            return f"row {row} of the result finds no room in {count} spent rows of {operand.id}"
+    return None
+
+
+def _row_bytes(entry: StripEntry) -> int:
+    channels, _, width = entry.shape
+    return channels * width * BITS[entry.dtype.dtype] // 8
+
+
+def _reads(entry: StripEntry, operand: int | None) -> bool:
+    def found(argument: Any) -> bool:
+        if isinstance(argument, tuple | list):
+            return any(found(part) for part in argument)
+        return isinstance(argument, OperandArgument) and argument.operand == operand
+
+    return found((entry.arguments, entry.keywords))
+
+
+def _is_source(entry: StripEntry) -> bool:
+    """Tell whether an entry that takes rows from the host is complete."""
+    return (
+        len(entry.arguments) == 1
+        and isinstance(entry.arguments[0], str)
+        and not entry.keywords
+        and entry.window == RowWindow()
+        and entry.place is not None
+    )

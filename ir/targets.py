@@ -153,6 +153,10 @@ Chains of spatially local operations, in row strips:
       row ``h`` lies where the output of the alternative has it.  An entry that has the place of one
       that it reads is computed in place (element-wise operations only).
 
+    Rows of the host: an entry ``("memplan.input_rows", (name,), (), (1, 1, 0, 1), shape, dtype,
+    place)`` stands for that input, which then needs no bytes: when a row of it is to be computed,
+    the host puts it there (each once per execution, in ascending order).
+
     One sample after the other; for each, ``compute(last entry, r)`` for r = 0, 1, ... height - 1:
 
         compute(i, r):
@@ -164,6 +168,12 @@ Chains of spatially local operations, in row strips:
     So no row is computed twice, rows that nothing needs at the end of a result are not computed,
     and the rings are exactly as long as this order needs.  With an in-place pair the output's row
     ``r`` takes the bytes of row ``r`` of the operand: every other use of that row lies before it.
+
+    A used-up operand (``Alternative.uses_up``): the last entry has a place, a ring of one row.  Its
+    rows are kept, as they become ready, in bytes of the operand that no entry needs any more, where
+    there is room for them: ``(r + 1) * bytes of a row <= spent[r] * bytes of a row of the operand``
+    (all channels; ``ir.row_strips.spent_rows``), in each sample's own part.  When all are there,
+    the result is written, wherever it lies.
 
 Blocks of an expanding pointwise, a depthwise and a projecting pointwise convolution, backward:
 

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 from memplan.ir.channel_strips import CHANNEL_STRIPS, strips_fault
 from memplan.ir.dtypes import BITS
 from memplan.ir.limits import MAX_BYTES, MAX_CHANNELS, MAX_RANK
-from memplan.ir.row_strips import ROW_STRIPS, locals_in, program_fault, read_program
+from memplan.ir.row_strips import (
+    INPUT_ROWS,
+    ROW_STRIPS,
+    locals_in,
+    program_fault,
+    read_program,
+    used_up_fault,
+)
 from memplan.ir.units import Affine
 
 if TYPE_CHECKING:
@@ -213,6 +220,8 @@ def _program_faults(
         fault = strips_fault(graph, operation, alternative)
         if fault is not None:
             yield f"{place}: {fault}"
+    if alternative.uses_up is not None and alternative.target != ROW_STRIPS:
+        yield f"{place}: only a {ROW_STRIPS} program uses an operand up"
     if alternative.target != ROW_STRIPS:
         arguments = (alternative.arguments, tuple(alternative.keywords.values()))
         if next(locals_in(arguments), None) is not None:
@@ -231,6 +240,40 @@ def _program_faults(
         or last.dtype.dtype != result.dtype
     ):
         yield f"{place}: its last entry is not of the shape and type of {result.id}"
+    else:
+        yield from _used_up_faults(graph, alternative, result, place)
+    for entry in read_program(alternative.arguments):
+        if entry.target == INPUT_ROWS:
+            source = graph.tensor.get(entry.arguments[0])
+            if (
+                source is None
+                or source.role != "input"
+                or source.dtype != entry.dtype.dtype
+                or source.shape[1:] != tuple(Affine(size) for size in entry.shape)
+            ):
+                yield f"{place}: {entry.arguments[0]!r} is no input of the shape of its rows"
+
+
+def _used_up_faults(
+    graph: OpGraph, alternative: Alternative, result: Tensor, place: str
+) -> Iterator[str]:
+    if alternative.uses_up is None:
+        return
+    if alternative.uses_up >= len(alternative.reads):
+        yield f"{place}: it uses up an operand that is not there"
+        return
+    operand = graph.tensor.get(alternative.reads[alternative.uses_up].tensor)
+    if operand is None:
+        return  # said elsewhere
+    if operand.role not in ("input", "activation", "gradient") or operand.slices or result.slices:
+        yield f"{place}: {operand.id} cannot be used up"
+        return
+    if alternative.in_place or result.id in graph.outputs:
+        yield f"{place}: a result that is written last has no pair, and is no output"
+        return
+    fault = used_up_fault(alternative, operand, result)
+    if fault is not None:
+        yield f"{place}: {fault}"
 
 
 def _cover_faults(

@@ -245,6 +245,13 @@ class _Bounds:
     ) -> tuple[int, frozenset[int]]:
         """Return bytes while a work runs beside ``present``; ``beyond`` must survive it."""
         work, way = self.instance.works[index], self.ways[index][way_number]
+        if way.uses_up >= 0:
+            # What is written begins to live when the operands that no one else needs are gone.
+            before = present.union(way.reads) - frozenset(work.writes)
+            after = frozenset(beyond).union(work.writes)
+            value = sum(self.size[item] for item in before) + min(way.workspace_bytes)
+            later = sum(self.size[item] for item in after)
+            return (value, before) if value >= later else (later, after)
         live = present.union(way.reads, work.writes)
         value = sum(self.size[item] for item in live) + min(way.workspace_bytes)
         reusable: dict[int, int] = {}

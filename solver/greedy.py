@@ -178,6 +178,10 @@ class _Run:
             ):
                 extra -= table.size[read]
                 break
+        spent = table.uses_up[work][way]
+        if spent >= 0:  # what is written begins to live when the operand is gone
+            scratch = table.workspace[work][way]
+            extra = max(scratch, extra - scratch - table.size[spent])
         while self.live + extra > self.limit:
             victim = self._victim(pinned, work, way)
             if victim is None:

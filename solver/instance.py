@@ -85,6 +85,8 @@ class Way:
     mutates: tuple[str, ...]
     #: Works (updates) that it does as well.
     covers: tuple[int, ...]
+    #: Item that it uses up, or -1.  It dies here, and what is written lives from the next step on.
+    uses_up: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,7 +384,7 @@ class _Builder:
             self._way(operation, index, alternative, masks)
             for index, alternative in enumerate(operation.alternatives)
             if any(alternative_allowed(operation, alternative, mask) for mask in masks)
-            and self._can_cover(alternative)
+            and self._is_possible(alternative)
         )
         return Work(
             operation=operation.id,
@@ -427,10 +429,17 @@ class _Builder:
             ),
             mutates=mutated_tensors(self.graph, operation, alternative),
             covers=tuple(self.work_index[name] for name in alternative.covers),
+            uses_up=-1
+            if alternative.uses_up is None
+            else self.item_index[alternative.reads[alternative.uses_up].tensor],
         )
 
-    def _can_cover(self, alternative: Alternative) -> bool:
-        """Tell whether what an alternative covers is of this body, and may be updated."""
+    def _is_possible(self, alternative: Alternative) -> bool:
+        """Tell whether what an alternative covers or uses up is of this body, and may be."""
+        if alternative.uses_up is not None:
+            operand = alternative.reads[alternative.uses_up].tensor
+            if operand not in self.item_index or operand in self.graph.outputs:
+                return False
         if not alternative.covers:
             return True
         if any(name not in self.work_index for name in alternative.covers):

@@ -1,8 +1,9 @@
 """A schedule to start from that leaves out what whole blocks spare.
 
 A chain in row strips, or a block's backward in channel strips, reads past the tensors inside, which
-then need not exist, unless something else reads them.  Which of these ways spare bytes follows from
-who runs, so they are chosen one after the other, from the end of the step.
+then need not exist, unless something else reads them.  What a chain uses up gives its bytes to the
+result, if nothing else reads it.  Which of these ways spare bytes follows from who runs, so they
+are chosen one after the other, from the end of the step.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ __all__ = ["lean_schedule"]
 def lean_schedule(table: Table, ways: Mapping[int, int]) -> list[tuple[int, int]]:
     """Return what runs, in traced order, when each operation goes the way that spares most bytes.
 
-    Bytes are those of all tensors that come into being, and of all workspaces.  Where it spares
+    Bytes are those of all tensors that come into being at places of their own, and of all
+    workspaces.  Where it spares
     bytes, an operation runs for the updates that it covers although no one reads its result.
     """
     needs = _Needs(table, ways)
@@ -28,6 +30,8 @@ def lean_schedule(table: Table, ways: Mapping[int, int]) -> list[tuple[int, int]
         running = work in needs.running
         least, best = 0, None
         for way in table.allowed[work]:
+            if not needs.may_use_up(work, way):
+                continue
             if running and way != needs.ways[work]:
                 before = needs.ways[work]
                 change = needs.switch(work, way)
@@ -70,7 +74,7 @@ class _Needs:
         table, old, before = self.table, self.ways[work], self.bytes
         for item in table.reads[work][way]:
             self._acquire(item)
-        self.bytes += table.workspace[work][way] - table.workspace[work][old]
+        self.bytes += self._bytes_of(work, way) - self._bytes_of(work, old)
         self.ways[work] = way
         for covered in table.covers[work][old]:
             self._start(covered)
@@ -115,7 +119,7 @@ class _Needs:
             if work in self.running:
                 continue
             self.running.add(work)
-            self.bytes += self._bytes_of(work)
+            self.bytes += self._bytes_of(work, self.ways[work])
             for item in self.table.reads[work][self.ways[work]]:
                 self.readers[item] += 1
                 if item in self.table.producer:
@@ -129,7 +133,7 @@ class _Needs:
             if work not in self.running or (work != first and self._is_wanted(work)):
                 continue
             self.running.remove(work)
-            self.bytes -= self._bytes_of(work)
+            self.bytes -= self._bytes_of(work, self.ways[work])
             for covered in self.table.covers[work][self.ways[work]]:
                 self._start(covered)
             for item in self.table.reads[work][self.ways[work]]:
@@ -137,7 +141,21 @@ class _Needs:
                 if item in self.table.producer:
                     waiting.append(self.table.producer[item])
 
-    def _bytes_of(self, work: int) -> int:
+    def may_use_up(self, work: int, way: int) -> bool:
+        """Tell whether no one else reads what a way uses up."""
+        item = self.table.uses_up[work][way]
+        if item < 0:
+            return True
+        others = self.readers[item]
+        if work in self.running:
+            others -= item in self.table.reads[work][self.ways[work]]
+        return not others and item not in self.table.kept
+
+    def _bytes_of(self, work: int, way: int) -> int:
+        """Return the bytes that come into being, but for those that take the place of others."""
         table = self.table
         written = sum(table.size[item] for item in table.writes[work])
-        return written + table.workspace[work][self.ways[work]]
+        workspace, spent = table.workspace[work][way], table.uses_up[work][way]
+        if spent >= 0:
+            written -= min(written, table.size[spent] + workspace)
+        return written + workspace

@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Mapping
 
 from memplan.solver.lean import lean_schedule
+from memplan.solver.narrow import narrow_ways
 from memplan.solver.schedule import Schedule, Table
 from memplan.solver.ways import fastest_ways, needed_schedule, saving_ways, starting_ways
 
@@ -20,7 +21,8 @@ _WINDOW = 40
 def starting_schedules(table: Table) -> list[Schedule]:
     """Return the schedules in traced order that the heuristics start from."""
     starts: list[Schedule] = [needed_schedule(table, ways) for _, ways in starting_ways(table)]
-    starts += [lean_schedule(table, ways) for ways in (fastest_ways(table), saving_ways(table))]
+    leanest = (fastest_ways(table), saving_ways(table), narrow_ways(table))
+    starts += [lean_schedule(table, ways) for ways in leanest]
     return [steps for index, steps in enumerate(starts) if steps not in starts[:index]]
 
 

@@ -37,6 +37,8 @@ class Table:
     mutates: tuple[tuple[frozenset[str], ...], ...]
     #: Works that a way does as well.
     covers: tuple[tuple[tuple[int, ...], ...], ...]
+    #: Item that a way uses up, or -1.
+    uses_up: tuple[tuple[int, ...], ...]
     #: Ways that the mask allows.
     allowed: tuple[tuple[int, ...], ...]
     given: tuple[int, ...]
@@ -108,6 +110,7 @@ class Table:
             ),
             mutates=tuple(tuple(frozenset(way.mutates) for way in work.ways) for work in works),
             covers=tuple(tuple(way.covers for way in work.ways) for work in works),
+            uses_up=tuple(tuple(way.uses_up for way in work.ways) for work in works),
             allowed=tuple(
                 tuple(i for i, way in enumerate(work.ways) if way.time_ns[0] is not None)
                 for work in works
@@ -150,10 +153,23 @@ class Lifetimes:
         return max(self.live, default=0)
 
 
-def _instances(
-    table: Table, schedule: Schedule
-) -> tuple[list[tuple[int, int, int]], list[int], list[dict[int, int]], set[int]] | None:
-    """Return instances (item, computation, start), ends, who serves each read, who stays."""
+@dataclass(slots=True)
+class _Instances:
+    """The tensor instances of a schedule."""
+
+    #: (item, computation, start)
+    made: list[tuple[int, int, int]]
+    end: list[int]
+    #: Per step, the instance that serves each item that is read.
+    serve: list[dict[int, int]]
+    #: Outputs that stay to the end.
+    staying: set[int]
+    #: By step and item, the instance that is written.
+    written: dict[tuple[int, int], int]
+
+
+def _instances(table: Table, schedule: Schedule) -> _Instances | None:
+    """Return the instances of a schedule, or None where it is invalid."""
     latest: dict[int, int] = {}
     made: list[tuple[int, int, int]] = []
     end: list[int] = []
@@ -165,6 +181,8 @@ def _instances(
         made.append((item, 0, 0))
         end.append(0)
     serve: list[dict[int, int]] = []
+    at_step: dict[tuple[int, int], int] = {}
+    used_up: list[tuple[int, int]] = []
     for step, (work, way) in enumerate(schedule):
         serving = {}
         if changed and not changed.isdisjoint(table.stores[work][way]):
@@ -185,10 +203,14 @@ def _instances(
             if count.get(other):
                 return None  # that update has run already
             count[other] = 1
+        start = step
+        if table.uses_up[work][way] >= 0:
+            start += 1  # everything is read before anything is written
+            used_up.append((step, serving[table.uses_up[work][way]]))
         for item in table.writes[work]:
-            latest[item] = len(made)
-            made.append((item, computation, step))
-            end.append(step + 1)
+            latest[item] = at_step[step, item] = len(made)
+            made.append((item, computation, start))
+            end.append(start + 1)
     if not all(count.get(work) for work in table.demanded):
         return None  # an update is left out
     staying = set()
@@ -198,23 +220,20 @@ def _instances(
             return None
         end[instance] = len(schedule)
         staying.add(instance)
-    return made, end, serve, staying
+    for step, instance in used_up:
+        if end[instance] != step + 1 or instance in staying or step + 1 == len(schedule):
+            return None  # someone needs it still, or no one needs the result
+    return _Instances(made, end, serve, staying, at_step)
 
 
-def _partners(
-    table: Table,
-    schedule: Schedule,
-    end: list[int],
-    serve: list[dict[int, int]],
-    staying: set[int],
-) -> list[tuple[int, int, int]]:
+def _partners(table: Table, schedule: Schedule, found: _Instances) -> list[tuple[int, int, int]]:
     """Return in-place pairs in use: (step, instance read, item written)."""
     used = []
     for step, (work, way) in enumerate(schedule):
-        taken = set(staying)
+        taken = set(found.staying)
         for item, written in table.pairs[work][way]:
-            instance = serve[step][item]
-            if end[instance] == step + 1 and instance not in taken and ~written not in taken:
+            instance = found.serve[step][item]
+            if found.end[instance] == step + 1 and instance not in taken and ~written not in taken:
                 taken.update((instance, ~written))
                 used.append((step, instance, written))
     return used
@@ -223,16 +242,15 @@ def _partners(
 def live_profile(table: Table, schedule: Schedule) -> list[int] | None:
     """Return live (aligned) bytes per step, or None for an invalid schedule.
 
-    Invalid: an operand or an update is missing, a parameter is read after its update, or an
-    operation runs more often than it may.
+    Invalid: an operand or an update is missing, a parameter is read after its update, an operand is
+    read after it was used up, or an operation runs more often than it may.
     """
     found = _instances(table, schedule)
     if found is None:
         return None
-    made, end, serve, staying = found
     size = table.size
     change = [0] * (len(schedule) + 1)
-    for (item, _, start), stop in zip(made, end, strict=True):
+    for (item, _, start), stop in zip(found.made, found.end, strict=True):
         change[start] += size[item]
         change[stop] -= size[item]
     profile = []
@@ -240,8 +258,8 @@ def live_profile(table: Table, schedule: Schedule) -> list[int] | None:
     for step, (work, way) in enumerate(schedule):
         live += change[step]
         profile.append(live + table.workspace[work][way])
-    for step, instance, _ in _partners(table, schedule, end, serve, staying):
-        profile[step] -= size[made[instance][0]]
+    for step, instance, _ in _partners(table, schedule, found):
+        profile[step] -= size[found.made[instance][0]]
     return profile
 
 
@@ -260,13 +278,11 @@ def derive(table: Table, schedule: Schedule) -> Lifetimes:
     found = _instances(table, schedule)
     if found is None:
         raise ValueError("the schedule reads a tensor that nothing before has computed")
-    made, end, serve, staying = found
-    before: dict[int, int] = {}
-    at_step: dict[tuple[int, int], int] = {}
-    for number, (item, _, start) in enumerate(made[len(table.given) :], start=len(table.given)):
-        at_step[start, item] = number
-    for step, instance, written in _partners(table, schedule, end, serve, staying):
-        before[at_step[step, written]] = instance
+    made, end, serve = found.made, found.end, found.serve
+    before = {
+        found.written[step, written]: instance
+        for step, instance, written in _partners(table, schedule, found)
+    }
     blocks: list[Block] = []
     block_of: list[int] = []
     for number, (item, computation, start) in enumerate(made):
@@ -305,7 +321,7 @@ def derive(table: Table, schedule: Schedule) -> Lifetimes:
             for serving in serve
         ),
         written=tuple(
-            tuple(block_of[at_step[step, item]] for item in table.writes[work])
+            tuple(block_of[found.written[step, item]] for item in table.writes[work])
             for step, (work, _) in enumerate(schedule)
         ),
         workspace=tuple(workspace),

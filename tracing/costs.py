@@ -17,6 +17,7 @@ from memplan.ir.row_strips import ROW_STRIPS
 from memplan.ir.units import Affine
 from memplan.tracing.channel_strip_costs import channel_strip_macs, channel_strip_moved_bytes
 from memplan.tracing.draft import Draft, DraftOperation, Recipe, View, sizes_at
+from memplan.tracing.passes.in_place_depthwise import IN_PLACE_DEPTHWISE
 from memplan.tracing.strip_costs import strip_macs, strip_moved_bytes
 
 __all__ = ["macs_of", "moved_bytes_of"]
@@ -83,6 +84,8 @@ def moved_bytes_of(draft: Draft, operation: DraftOperation, recipe: Recipe) -> A
             total += view_bytes(view, count)
         for name in (*operation.writes, *operation.mutates):
             total += view_bytes(draft.tensors[name].whole(), count)
+        if recipe.name == IN_PLACE_DEPTHWISE:  # each row goes through the ring
+            total += 2 * view_bytes(recipe.arguments[0], count)
         return total
 
     return draft.affine(at)

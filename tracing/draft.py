@@ -95,6 +95,8 @@ class Recipe:
     axes: tuple[UpdatedAxis, ...] | None = None
     #: Updates and accumulations that are performed as well, by id.
     covers: tuple[str, ...] = ()
+    #: The operand whose bytes are scratch of the step; the result is then written last.
+    uses_up: View | None = None
 
     def reads(self) -> list[View]:
         """Return the distinct operands in the order of the arguments."""
@@ -149,6 +151,8 @@ class Draft:
     layers: list[Layer] = field(default_factory=list)
     coupled_by: str = ""
     quantization: Quantization | None = None
+    #: Ways that take the rows of the input from the host, one after the other, are wanted.
+    stream_input_rows: bool = False
 
     @property
     def symbolic(self) -> bool:

@@ -130,6 +130,7 @@ def _alternative(draft: Draft, operation: DraftOperation, recipe: Recipe) -> Alt
         slices=recipe.slices,
         axes=recipe.axes,
         covers=recipe.covers,
+        uses_up=None if recipe.uses_up is None else reads.index(recipe.uses_up),
     )
 
 

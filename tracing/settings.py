@@ -54,6 +54,9 @@ class TraceSettings:
     quantize: QuantizationScheme = "none"
     #: Scale updates of integers as those of the real weights they stand for (int8 only).
     quantization_aware_scaling: bool = True
+    #: The rows of the input image come from the host one after the other, so that it is not
+    #: resident.
+    input_streamed: bool = False
 
     def __post_init__(self) -> None:
         for name, allowed in _WORDS.items():

@@ -8,13 +8,21 @@ from typing import Any
 
 from memplan.ir.dtypes import BITS
 from memplan.ir.graph import DtypeArgument, LocalArgument
-from memplan.ir.row_strips import ROW_STRIPS, Place, StripEntry, row_order
+from memplan.ir.row_strips import (
+    INPUT_ROWS,
+    ROW_STRIPS,
+    Place,
+    RowWindow,
+    StripEntry,
+    row_order,
+    spent_rows,
+)
 from memplan.ir.units import Affine
-from memplan.tracing.draft import Draft, DraftOperation, Recipe, View
+from memplan.tracing.draft import Draft, DraftOperation, Recipe, View, views_in
 from memplan.tracing.passes.in_place import fits_in_place, overwritable
 from memplan.tracing.row_local import RowLocal
 
-__all__ = ["Link", "strip_recipe"]
+__all__ = ["Link", "streamed_recipe", "strip_recipe", "used_up_recipe"]
 
 #: Of each ring, so that kernels may load words.
 _ALIGNMENT_BYTES = 4
@@ -34,22 +42,42 @@ class Link:
 
 def strip_recipe(draft: Draft, chain: Sequence[Link], name: str) -> Recipe:
     """Return the way of computing the last result of a chain, in traced order, row by row."""
-    position = {link.result: index for index, link in enumerate(chain)}
-    entries = [_entry(draft, link, position) for link in chain]
-    plan = _Rows(chain, entries, position)
-    entries, workspace_bytes = plan.placed()
-    recipe = Recipe(
-        name,
-        ROW_STRIPS,
-        tuple(entry.as_argument() for entry in entries),
-        workspace_bytes=Affine(workspace_bytes),
-    )
+    plan = _Rows.of(draft, chain)
+    recipe = plan.recipe(name)
     last = chain[-1].operation
     recipe.in_place = tuple(
         (view, 0)
         for view in recipe.reads()
         if fits_in_place(draft, last, recipe, view) and plan.may_overwrite(view)
     )
+    return recipe
+
+
+def streamed_recipe(draft: Draft, chain: Sequence[Link], start: str, name: str) -> Recipe:
+    """Return the same with the rows of the chain's input ``start`` taken from the host."""
+    source = DraftOperation("", "forward", (start,), [Recipe("plain", INPUT_ROWS, (start,))])
+    link = Link(source, RowLocal(RowWindow(), (), elementwise=False))
+    return _Rows.of(draft, [link, *chain]).recipe(name)
+
+
+def used_up_recipe(
+    draft: Draft, chain: Sequence[Link], start: str, name: str, samples: int
+) -> Recipe | None:
+    """Return the same with the result kept in spent rows of ``start``; None: there is no room."""
+    plan = _Rows.of(draft, chain, keeps_rows=True)
+    recipe = plan.recipe(name)
+    operand, result = draft.tensors[start], draft.tensors[chain[-1].result]
+    views = [view for view in recipe.reads() if view.tensor == start]
+    if views != [operand.whole()] or operand.shape[0] != result.shape[0]:
+        return None
+    height = operand.shape[2].fixed
+    spent = spent_rows(plan.entries, lambda entry: views[0] in views_in(entry.arguments), height)
+    count = operand.shape[0].at(samples)
+    operand_row = operand.size_bytes.at(samples) // count // height
+    result_row = result.size_bytes.at(samples) // count // result.shape[2].fixed
+    if any((row + 1) * result_row > rows * operand_row for row, rows in enumerate(spent)):
+        return None
+    recipe.uses_up = views[0]
     return recipe
 
 
@@ -79,9 +107,15 @@ class _Rows:
     """Which rows of a chain are there at which moment."""
 
     def __init__(
-        self, chain: Sequence[Link], entries: list[StripEntry], position: dict[str, int]
+        self,
+        chain: Sequence[Link],
+        entries: list[StripEntry],
+        position: dict[str, int],
+        keeps_rows: bool,
     ) -> None:
         self.chain, self.entries, self.position = chain, entries, position
+        #: Whether rows of the result have a ring, too.
+        self.keeps_rows = keeps_rows
         self.last = len(entries) - 1
         self.order = row_order(entries)
         self.total = [0] * len(entries)
@@ -92,6 +126,23 @@ class _Rows:
             for source in entry.locals():
                 self.readers[source].append(index)
         self.keeper = self._keepers()
+
+    @classmethod
+    def of(cls, draft: Draft, chain: Sequence[Link], *, keeps_rows: bool = False) -> _Rows:
+        """Look at a chain in traced order."""
+        position = {link.result: index for index, link in enumerate(chain)}
+        entries = [_entry(draft, link, position) for link in chain]
+        return cls(chain, entries, position, keeps_rows)
+
+    def recipe(self, name: str) -> Recipe:
+        """Return the program with its rings."""
+        entries, workspace_bytes = self.placed()
+        return Recipe(
+            name,
+            ROW_STRIPS,
+            tuple(entry.as_argument() for entry in entries),
+            workspace_bytes=Affine(workspace_bytes),
+        )
 
     def _keepers(self) -> list[int]:
         """Return for each entry the one in whose rows it lies: the last of those in place."""
@@ -132,7 +183,8 @@ class _Rows:
             done[index] = row + 1
         places: dict[int, Place] = {}
         end = 0
-        for index in sorted(set(self.keeper) - {self.last}):
+        in_output = set() if self.keeps_rows else {self.last}
+        for index in sorted(set(self.keeper) - in_output):
             entry = self.entries[index]
             item_bytes = BITS[entry.dtype.dtype] // 8
             alignment = max(_ALIGNMENT_BYTES, item_bytes)

@@ -71,6 +71,7 @@ def trace(
             captures.append(capture(forward, settings, loss, outputs, batch))
         draft = lower(forward, captures)
         draft.quantization = quantization
+        draft.stream_input_rows = settings.input_streamed
         if draft.symbolic:
             report("independence of samples")
             compared = outputs if loss is None else [loss.output]

@@ -25,8 +25,9 @@ filled by the host before each trip.
 
 *Bytes.*  Two batches of up to two trips each are replayed byte by byte.  Every read finds its
 whole tensor, alive, in the right version.  Live buffers share bytes only where a result takes
-exactly the bytes of an operand that dies, through a declared in-place pair.  Workspace is a
-buffer of its step.  Outputs are whole at the end of every trip.
+exactly the bytes of an operand that dies, through a declared in-place pair.  Where an alternative
+uses an operand up, that one dies there, and the results live from the next step on, on any bytes
+of what dies.  Workspace is a buffer of its step.  Outputs are whole at the end of every trip.
 
 *Figures.*  Budget, flash and compute limit hold; totals, live bytes, peak and the objective's
 values are recomputed to the last digit.  With several regions of RAM the arena is the sum of

@@ -140,8 +140,9 @@ def _check_lifetime(
             fault = f"the host fills it before step {body.start}"
     elif writer is None:
         fault = "no step writes it"
-    elif start != writer.index:
-        fault = f"step {writer.index} writes it"
+    elif start != writer.ready:
+        last = " last, when everything is read" if writer.ready > writer.index else ""
+        fault = f"step {writer.index} writes it{last}"
     if fault is not None:
         findings.add(
             Rule.LIFETIME,

@@ -38,6 +38,7 @@ def occupy(facts: Facts, cells: Cells, findings: Findings) -> Occupancy:
     arena = _Arena(facts, cells)
     live, live_bytes, overlaps = 0, [], 0
     for step, execution in enumerate(facts.executions):
+        _check_used_up(facts, execution, findings)
         for buffer in ending[step]:
             arena.owners.pop(buffer.id, None)
         shared = 0
@@ -126,6 +127,23 @@ class _Arena:
                 reads.setdefault(pair.write, set()).add(pair.read)
             self._reads_of_pair[key] = {write: sorted(places) for write, places in reads.items()}
         return self._reads_of_pair[key]
+
+
+def _check_used_up(facts: Facts, execution: Execution, findings: Findings) -> None:
+    """Check that nobody needs what a step uses up behind it."""
+    if execution.alternative.uses_up is None:
+        return
+    place = execution.step.reads[execution.alternative.uses_up]
+    buffer = None if place is None else facts.plan.buffers[place]
+    if buffer is None or buffer.scope != "body" or buffer.end_step != execution.index + 1:
+        name = execution.alternative.reads[execution.alternative.uses_up].tensor
+        findings.add(
+            Rule.USED_UP,
+            f"{execution.operation.id} uses up {name}, which "
+            + ("lives on" if buffer is not None else "lies outside the arena"),
+            execution.index,
+            (name,),
+        )
 
 
 def _report(

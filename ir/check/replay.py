@@ -107,8 +107,16 @@ class _Memory:
                 self.write(place)
             if step.workspace is not None:
                 self.write(step.workspace)
+            if execution.alternative.uses_up is not None:
+                self._use_up(step.reads[execution.alternative.uses_up])
             for place in step.writes:
                 self.write(place)
+
+    def _use_up(self, place: int | None) -> None:
+        """Let a step write into an operand what is not the operand."""
+        if place is not None:
+            self.writes += 1
+            self.marks.raise_to(self.writes, self.ranges[place])
 
     def check_outputs(self) -> None:
         for name, places in self.outputs.items():

@@ -38,6 +38,7 @@ class Rule(StrEnum):
     WORKSPACE = "workspace"
     OVERLAP = "overlap"
     IN_PLACE = "in-place"
+    USED_UP = "used-up"
     MISSING = "missing"
     EARLY_FREE = "early-free"
     OVERWRITTEN = "overwritten"
@@ -84,6 +85,7 @@ RULES: Final[dict[Rule, str]] = {
     Rule.OVERLAP: "no two buffers that live at the same time share bytes",
     Rule.IN_PLACE: "a result takes the bytes of an operand only through a declared pair, at the "
     "same offset and size, where the operand dies",
+    Rule.USED_UP: "an operand that a step uses up has scope body and dies there",
     Rule.MISSING: "what is read has been written before",
     Rule.EARLY_FREE: "what is read still lives",
     Rule.OVERWRITTEN: "what is read is whole: nobody wrote into its bytes",

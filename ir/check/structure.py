@@ -36,6 +36,11 @@ class Execution:
     #: Tensors that are rewritten in their own bytes, in the order of the step's ``mutates``.
     mutates: tuple[str, ...]
 
+    @property
+    def ready(self) -> int:
+        """The step at which its results begin to live."""
+        return self.index + (self.alternative.uses_up is not None)
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:

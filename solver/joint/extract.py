@@ -61,9 +61,10 @@ def extract(joint: JointModel, values: Values) -> Solution:
             d = served_by[step].setdefault(t, 0)
             instances.setdefault((t, d), [0, 0])[1] = step + 1
     for step, (v, c) in enumerate(computations):
+        first = step + (table.uses_up[v][schedule[step][1]] >= 0)
         for t in table.writes[v]:
-            life = instances.setdefault((t, c), [step, step + 1])
-            life[0], life[1] = step, max(life[1], step + 1)
+            life = instances.setdefault((t, c), [first, first + 1])
+            life[0], life[1] = first, max(life[1], first + 1)
             if t in table.kept and values.value(joint.end[t, c]) == joint.beyond:
                 life[1] = len(schedule)
     shared = {

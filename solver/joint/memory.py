@@ -99,6 +99,11 @@ def _add_lifetimes(joint: JointModel) -> None:
             present, start = _given_and_read(joint, t), -1
         else:
             present, start = joint.runs[producer, d], joint.start[producer, d]
+            late = joint.late(producer, d)
+            if late:
+                begin = model.new_int_var(0, joint.beyond, f"begin_{t}_{d}")
+                model.add(begin == start + sum(late))
+                start = begin
         joint.present[t, d] = present
         until = end
         if gives[t, d]:

@@ -22,7 +22,8 @@ def add_retention(joint: JointModel) -> None:
         for d in range(joint.computations[producer]):
             end = joint.end[t, d] = model.new_int_var(1, joint.beyond, f"end_{t}_{d}")
             runs, start = joint.runs[producer, d], joint.start[producer, d]
-            model.add(end >= start + 1).only_enforce_if(runs)
+            late = joint.late(producer, d)
+            model.add(end >= start + 1 + sum(late)).only_enforce_if(runs)
             if item.kept and d == 0:
                 model.add(runs == 1)
         if item.kept:
@@ -32,6 +33,7 @@ def add_retention(joint: JointModel) -> None:
         for c in range(joint.computations[v]):
             for t in sorted({t for way in work.ways for t in way.reads}):
                 _add_read(joint, v, c, t, used)
+            _add_used_up(joint, v, c)
     _add_nothing_idle(joint, used)
 
 
@@ -55,6 +57,21 @@ def _add_read(
         model.add(joint.start[producer, d] < start).only_enforce_if(serves)
         model.add(joint.end[t, d] >= start + 1).only_enforce_if(serves)
     model.add(sum(served) == sum(reading))
+
+
+def _add_used_up(joint: JointModel, v: int, c: int) -> None:
+    """What a way uses up dies with it."""
+    model = joint.model
+    start = joint.start[v, c]
+    for w, way in enumerate(joint.instance.works[v].ways):
+        t = way.uses_up
+        if t < 0:
+            continue
+        literal = joint.way[v, c, w]
+        producer = joint.instance.producer.get(t)
+        for d in range(1 if producer is None else joint.computations[producer]):
+            here = [literal] if producer is None else [literal, joint.serves[v, c, t, d]]
+            model.add(joint.end[t, d] == start + 1).only_enforce_if(here)
 
 
 def _add_kept(joint: JointModel, t: int, producer: int) -> None:

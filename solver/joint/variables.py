@@ -101,6 +101,14 @@ class JointModel:
         )
         return variable
 
+    def late(self, work: int, computation: int) -> list[Literal]:
+        """Return the ways of a computation that write when everything has been read."""
+        return [
+            self.way[work, computation, w]
+            for w, way in enumerate(self.instance.works[work].ways)
+            if way.uses_up >= 0
+        ]
+
     def units(self, size_bytes: int) -> int:
         """Return bytes in alignment units, rounded up."""
         alignment = self.instance.alignment_bytes

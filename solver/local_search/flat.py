@@ -48,6 +48,8 @@ class Flat(NamedTuple):
     first_option: Numbers
     write_start: Numbers
     write_item: Numbers
+    #: Item that is used up, or -1.
+    uses_up: Numbers
     cover_start: Numbers
     cover_work: Numbers
     mutate_start: Numbers
@@ -69,8 +71,12 @@ class Scratch(NamedTuple):
     runs: Numbers
     changed: Flags
     item_of: Numbers
+    #: Step in which it is computed; -1 of what is given.
+    made_at: Numbers
     start: Numbers
     end: Numbers
+    #: The step that uses an instance up, or -1.
+    used_up_at: Numbers
     taken: Flags
     written_at: Numbers
     served: Numbers
@@ -122,6 +128,7 @@ def flatten(table: Table, limit_bytes: int) -> Flat:
         first_option=first_option,
         write_start=write_start,
         write_item=write_item,
+        uses_up=_numbers(table.uses_up[v][w] for v, w in options),
         cover_start=cover_start,
         cover_work=cover_work,
         mutate_start=mutate_start,
@@ -147,8 +154,10 @@ def scratch_for(flat: Flat) -> Scratch:
         runs=np.empty(works, np.int64),
         changed=np.empty(flat.names, np.bool_),
         item_of=np.empty(instances, np.int64),
+        made_at=np.empty(instances, np.int64),
         start=np.empty(instances, np.int64),
         end=np.empty(instances, np.int64),
+        used_up_at=np.empty(instances, np.int64),
         taken=np.empty(instances, np.bool_),
         written_at=np.empty(items, np.int64),
         served=np.empty(longest * max(1, most_reads), np.int64),

@@ -20,6 +20,7 @@ def measure(flat: Flat, scratch: Scratch, steps: Numbers, length: int) -> tuple[
     latest, runs, changed = scratch.latest, scratch.runs, scratch.changed
     item_of, start, end = scratch.item_of, scratch.start, scratch.end
     served, served_start, profile = scratch.served, scratch.served_start, scratch.profile
+    used_up_at = scratch.used_up_at
     latest[:] = -1
     runs[:] = 0
     changed[:] = False
@@ -27,8 +28,10 @@ def measure(flat: Flat, scratch: Scratch, steps: Numbers, length: int) -> tuple[
     for item in flat.given:
         latest[item] = instances
         item_of[instances] = item
+        scratch.made_at[instances] = -1
         start[instances] = 0
         end[instances] = 0
+        used_up_at[instances] = -1
         instances += 1
     reads = 0
     any_changed = False
@@ -51,6 +54,8 @@ def measure(flat: Flat, scratch: Scratch, steps: Numbers, length: int) -> tuple[
             instance = latest[flat.read_item[at]]
             if instance < 0:
                 return -1, 0, 0
+            if used_up_at[instance] >= 0:
+                return -1, 0, 0
             served[reads] = instance
             reads += 1
             end[instance] = step + 1
@@ -61,12 +66,20 @@ def measure(flat: Flat, scratch: Scratch, steps: Numbers, length: int) -> tuple[
             if runs[flat.cover_work[at]] > 0:
                 return -1, 0, 0
             runs[flat.cover_work[at]] += 1
+        first = step
+        if flat.uses_up[option] >= 0:
+            first += 1
+            used_up_at[latest[flat.uses_up[option]]] = step
+            if first == length:
+                return -1, 0, 0
         for at in range(flat.write_start[work], flat.write_start[work + 1]):
             item = flat.write_item[at]
             latest[item] = instances
             item_of[instances] = item
-            start[instances] = step
-            end[instances] = step + 1
+            scratch.made_at[instances] = step
+            start[instances] = first
+            end[instances] = first + 1
+            used_up_at[instances] = -1
             instances += 1
     served_start[length] = reads
     taken = scratch.taken
@@ -74,7 +87,7 @@ def measure(flat: Flat, scratch: Scratch, steps: Numbers, length: int) -> tuple[
     for item in range(len(flat.size)):
         if flat.kept[item]:
             instance = latest[item]
-            if instance < 0:
+            if instance < 0 or used_up_at[instance] >= 0:
                 return -1, 0, 0
             end[instance] = length
             taken[instance] = True

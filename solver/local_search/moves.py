@@ -41,7 +41,7 @@ def _collect(
     latest = scratch.latest
     latest[:] = -1
     for instance in range(scratch.measured[0]):
-        if instance < len(flat.given) or scratch.start[instance] < place:
+        if scratch.made_at[instance] < place:
             latest[scratch.item_of[instance]] = instance
     pending = scratch.pending
     number = 0

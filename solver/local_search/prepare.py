@@ -39,6 +39,7 @@ def prepare() -> None:
         first_option=np.arange(2),
         write_start=np.arange(2),
         write_item=zero,
+        uses_up=np.full(1, -1, np.int64),
         cover_start=empty,
         cover_work=none,
         mutate_start=empty,

@@ -21,6 +21,7 @@ from memplan.tracing.passes.fills import fills_to_scalars
 from memplan.tracing.passes.fused_updates import offer_fused_updates
 from memplan.tracing.passes.identities import drop_identities
 from memplan.tracing.passes.in_place import mark_in_place_pairs
+from memplan.tracing.passes.in_place_depthwise import offer_in_place_depthwise
 from memplan.tracing.passes.layer_norm_backward import split_layer_norm_backward
 from memplan.tracing.passes.linear_backward import linear_weight_gradient
 from memplan.tracing.passes.mask_bits import offer_mask_bits
@@ -61,6 +62,7 @@ PASSES_AFTER_LAYERS: tuple[Pass, ...] = (
 PASSES_AFTER_OPTIMIZER: tuple[Pass, ...] = (
     offer_fused_updates,
     mark_in_place_pairs,
+    offer_in_place_depthwise,
     give_readable_names,
     offer_row_strips,
     offer_channel_strips,

@@ -10,6 +10,10 @@ Chains run between *narrow* tensors: all that is computed later depends on the p
 tensor alone, and no step by single rows (element by element, or pointwise) comes before or behind
 it that has a smaller one at its other end.  Up to ``MOST_SEGMENTS`` consecutive pieces between
 narrow tensors make one chain, where that needs fewer bytes than the pieces by themselves.
+
+A chain may use up what it begins with: finished rows of its result wait in spent rows of that
+tensor, and only then go to bytes of their own.  And where that was asked for, the host gives the
+network's input row by row, and it has no bytes at all.
 """
 
 from __future__ import annotations
@@ -20,7 +24,12 @@ from math import inf
 from memplan.ir.row_strips import MAX_ENTRIES, RowWindow
 from memplan.tracing.draft import Draft, DraftOperation, Recipe
 from memplan.tracing.row_local import row_local
-from memplan.tracing.strip_program import Link, strip_recipe
+from memplan.tracing.strip_program import (
+    Link,
+    streamed_recipe,
+    strip_recipe,
+    used_up_recipe,
+)
 
 __all__ = ["MOST_SEGMENTS", "offer_row_strips"]
 
@@ -46,11 +55,14 @@ def offer_row_strips(draft: Draft) -> None:
             )
             plain = min(network.plain_bytes(chain), *pieces, inf)
             segments = len(between) + 1
-            recipe = strip_recipe(draft, chain, "rows" if segments == 1 else f"rows_{segments}")
-            strips = network.strip_bytes(start, result, recipe)
-            if strips < plain:
-                link.operation.alternatives.append(recipe)
-            least[start, result] = min(plain, strips)
+            name = "rows" if segments == 1 else f"rows_{segments}"
+            smallest = plain
+            for recipe in network.ways(start, chain, name):
+                strips = network.strip_bytes(start, result, recipe)
+                if strips < smallest:
+                    link.operation.alternatives.append(recipe)
+                    smallest = strips
+            least[start, result] = smallest
             between.append(start)
 
 
@@ -169,8 +181,21 @@ class _Network:
             most = max(most, total - max(dying, default=0))
         return most
 
+    def ways(self, start: str, chain: list[Link], name: str) -> Iterator[Recipe]:
+        """Yield the ways of computing a chain row by row, the plainest first."""
+        yield strip_recipe(self.draft, chain, name)
+        if chain[-1].result not in self.draft.outputs:
+            recipe = used_up_recipe(self.draft, chain, start, f"{name}_used_up", self.samples)
+            if recipe is not None:
+                yield recipe
+        if self.draft.stream_input_rows and self.draft.tensors[start].role == "input":
+            yield streamed_recipe(self.draft, chain, start, f"{name}_streamed")
+
     def strip_bytes(self, start: str, result: str, recipe: Recipe) -> int:
         """Return the bytes that live while a chain runs row by row."""
-        ends = self.size(start) + self.size(result)
-        shared = self.size(result) if recipe.in_place else 0
-        return ends - shared + recipe.workspace_bytes.at(self.samples)
+        workspace = recipe.workspace_bytes.at(self.samples)
+        if recipe.uses_up is not None:
+            return max(self.size(start) + workspace, self.size(result))
+        reads_start = any(view.tensor == start for view in recipe.reads())
+        ends = self.size(start) * reads_start + self.size(result)
+        return ends - (self.size(result) if recipe.in_place else 0) + workspace

@@ -112,6 +112,10 @@ class Binder:
         arguments, _ = resolve_arguments(alternative, operands, self._plan.micro_batch)
         return operation.parameter, arguments[1]
 
+    def uses_up(self, step: Step) -> bool:
+        """Tell whether a step uses up an operand, so that its results are written last."""
+        return self._chosen(step)[1].uses_up is not None
+
     def call(self, step: Step, operands: list[torch.Tensor]) -> Call:
         """Return a step's call with these operands."""
         operation, alternative = self._chosen(step)

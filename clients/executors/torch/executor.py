@@ -181,7 +181,7 @@ class ArenaExecutor:
         on_integers: OnIntegers | None = None,
     ) -> dict[str, torch.Tensor]:
         plan, state = self.plan, self._state
-        state.seed, state.trip = seed, 0
+        state.seed, state.trip, state.inputs = seed, 0, inputs
         rows: dict[str, list[tuple[int, torch.Tensor]]] = defaultdict(list)
         if on_gradient is not None:
             state.on_gradient_rows = lambda name, start, part: rows[name].append(
@@ -210,6 +210,7 @@ class ArenaExecutor:
                 self._bury(len(plan.steps) - 1)
         finally:
             state.on_gradient_rows = None
+            state.inputs = {}
         with torch.inference_mode(False):
             if on_gradient is not None:
                 for name, pieces in rows.items():
@@ -338,9 +339,18 @@ class ArenaExecutor:
         ending: dict[int, list[Buffer]] = defaultdict(list)
         for buffer in mortal:
             ending[buffer.end_step - 1].append(buffer)
+        #: Where an operand is used up, the result is there before its lifetime begins.
+        early = {
+            number
+            for step in self.plan.body
+            if self._binder.uses_up(step)
+            for number in step.writes
+        }
         return {
             step: dead_ranges(
-                dying, immortal + [b for b in mortal if b.start_step <= step < b.end_step - 1]
+                dying,
+                immortal
+                + [b for b in mortal if b.start_step - (b.id in early) <= step < b.end_step - 1],
             )
             for step, dying in ending.items()
         }

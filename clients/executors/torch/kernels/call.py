@@ -31,6 +31,8 @@ class RunState:
 
     seed: int = 0
     trip: int = 0
+    #: The batch as the host gives it, by tensor id: what operations take row by row.
+    inputs: Mapping[str, torch.Tensor] = field(default_factory=dict)
     #: Is told of each part of a gradient that never exists whole: (parameter, first row, rows).
     on_gradient_rows: Callable[[str, int, torch.Tensor], None] | None = None
 

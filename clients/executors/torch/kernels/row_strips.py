@@ -19,7 +19,7 @@ import torch
 
 from memplan.clients.executors.torch.kernels.call import Call, Kernel, Run
 from memplan.ir.graph import LocalArgument
-from memplan.ir.row_strips import StripEntry, read_program, row_order
+from memplan.ir.row_strips import INPUT_ROWS, StripEntry, read_program, row_order
 
 __all__ = ["row_strips"]
 
@@ -38,14 +38,29 @@ def row_strips(bind: Kernel, call: Call) -> Run:
         raise call.fail(f"its last entry is {entries[-1].shape}, its result {tuple(out.shape)}")
     order = row_order(entries)
     _require_rows(call, entries, order)
-    samples = [_bind_sample(bind, call, entries, sample) for sample in range(out.shape[0])]
+    bound = [_bind_sample(bind, call, entries, sample) for sample in range(out.shape[0])]
+    samples = [computes for computes, _ in bound]
 
     def run() -> None:
         for computes in samples:
             for index, row in order:
                 computes[index](row)
 
-    return run
+    if entries[-1].place is None:
+        return run
+    last = len(entries) - 1
+
+    def run_and_keep() -> None:
+        """Keep finished rows until everything is read: outside of the arena, for simplicity."""
+        kept = torch.empty_like(out)
+        for sample, (computes, rings) in enumerate(bound):
+            for index, row in order:
+                computes[index](row)
+                if index == last:
+                    kept[sample, :, row] = rings[last][row % len(rings[last])]
+        out.copy_(kept)
+
+    return run_and_keep
 
 
 def _require_rows(
@@ -76,13 +91,14 @@ def _require_rows(
 
 def _bind_sample(
     bind: Kernel, call: Call, entries: Sequence[StripEntry], sample: int
-) -> list[ComputeRow]:
-    """Return what computes a row of each entry, for one sample."""
+) -> tuple[list[ComputeRow], list[list[torch.Tensor]]]:
+    """Return what computes a row of each entry, and where its rows lie, for one sample."""
     slots = [_slots(call, entry, sample) for entry in entries]
-    return [
+    computes = [
         _WINDOWED.get(entry.target, _elementwise)(_Entry(bind, call, entries, index, sample, slots))
         for index, entry in enumerate(entries)
     ]
+    return computes, slots
 
 
 def _slots(call: Call, entry: StripEntry, sample: int) -> list[torch.Tensor]:
@@ -160,6 +176,18 @@ class _Entry:
             workspace=None,
         )
         self.bind(call)()
+
+
+def _input_rows(entry: _Entry) -> ComputeRow:
+    """``memplan.input_rows``: what the host gives."""
+    (name,) = entry.own.arguments
+    call, sample = entry.call, entry.sample
+
+    def compute(row: int) -> None:
+        state = call.state
+        entry.out(row).copy_(state.inputs[name][state.trip * call.micro_batch + sample, :, row])
+
+    return compute
 
 
 def _elementwise(entry: _Entry) -> ComputeRow:
@@ -269,8 +297,9 @@ def _least(entry: _Entry) -> float:
     return -math.inf if dtype.is_floating_point else torch.iinfo(dtype).min
 
 
-#: Operations that read more than one row, or mix channels: what computes a row of each.
+#: All that is not element by element: what computes a row of each.
 _WINDOWED: Mapping[str, Callable[[_Entry], ComputeRow]] = {
+    INPUT_ROWS: _input_rows,
     "aten.avg_pool2d.default": _average_pool,
     "aten.convolution.default": _convolution,
     "aten.max_pool2d.default": partial(_windowed, _least, 4),
