@@ -7,27 +7,56 @@
 /* Places of the largest int8 kernel that is converted once per channel: 7 x 7. */
 #define TAPS 49
 
-static float element(const struct memplan_strips_weight *w, int32_t columns, int32_t row,
-                     int32_t column) {
-    return w->real != NULL
-               ? *memplan_weight_kernel(w->real, row, column, columns, 1)
-               : (float)*memplan_int8_kernel(w->integers, row, column, columns, 1) * w->scales[row];
+/* Where weights are: in `frozen`, `slice` or both; floats or `integers`. */
+struct storage {
+    const void *frozen, *slice;
+    const int16_t *position;
+    int32_t axis, count;
+};
+
+MEMPLAN_INLINE float number_at(const void *from, const int integers, int32_t place) {
+    return integers ? (float)((const int8_t *)from)[place] : ((const float *)from)[place];
 }
 
-/* `count` real weights below each other (down) or behind each other. */
-static void take(const struct memplan_strips_weight *w, int32_t columns, int32_t row,
-                 int32_t column, int down, int32_t count, float *factors) {
-    if (w->real == NULL || w->real->slice != NULL) {
-        for (int32_t i = 0; i < count; ++i) {
-            factors[i] = down ? element(w, columns, row + i, column)
-                              : element(w, columns, row, column + i);
+/* `count` weights of a matrix, below each other (down) or behind each other, from this one on. */
+MEMPLAN_INLINE void take_from(struct storage w, const int integers, int32_t columns, int32_t row,
+                              int32_t column, const int down, int32_t count, float *factors) {
+    int32_t first = row * columns + column, step = down ? columns : 1;
+    const int16_t *places = NULL;
+    if (w.slice != NULL && (w.axis == 0) == (down != 0)) {
+        places = w.position + (down ? row : column);
+    } else if (w.slice != NULL && w.position[down ? column : row] >= 0) {
+        /* All of them are in the slice. */
+        const int32_t place = w.position[down ? column : row];
+        w.frozen = w.slice;
+        first = down ? row * w.count + place : place * columns + column;
+        step = down ? w.count : 1;
+    }
+    for (int32_t i = 0; i < count; ++i) {
+        if (places != NULL && places[i] >= 0) {
+            factors[i] = number_at(w.slice, integers,
+                                   down ? places[i] * columns + column : row * w.count + places[i]);
+        } else {
+            factors[i] = number_at(w.frozen, integers, first + i * step);
         }
+    }
+}
+
+static void take(const struct memplan_strips_weight *w, int32_t columns, int32_t row,
+                 int32_t column, const int down, int32_t count, float *factors) {
+    if (w->real != NULL) {
+        const struct memplan_split_weight *from = w->real;
+        const struct storage storage = {from->frozen, from->slice, from->position, from->axis,
+                                        from->count};
+        take_from(storage, 0, columns, row, column, down, count, factors);
         return;
     }
-    const float *from = w->real->frozen + row * columns + column;
+    const struct memplan_split_int8 *from = w->integers;
+    const struct storage storage = {from->frozen, from->slice, from->position, from->axis,
+                                    from->count};
+    take_from(storage, 1, columns, row, column, down, count, factors);
     for (int32_t i = 0; i < count; ++i) {
-        factors[i] = *from;
-        from += down ? columns : 1;
+        factors[i] *= w->scales[down ? row + i : row];
     }
 }
 
@@ -198,22 +227,23 @@ static float pass(const uint8_t *bits, int32_t channels, int32_t sample, int32_t
         }
         return sum;
     }
-    const int32_t bit = channel * pixels;
-    bits += sample * ((channels * pixels + 7) / 8) + bit / 8;
-    uint32_t byte = (uint32_t)*bits >> (bit % 8);
-    int32_t left = 8 - bit % 8;
-    for (int32_t p = 0; p < pixels; ++p) {
-        if (left == 0) {
-            byte = *++bits;
-            left = 8;
+    const int32_t start = channel * pixels;
+    bits += sample * ((channels * pixels + 7) / 8) + start / 8;
+    int32_t skip = start % 8;
+    for (int32_t p = 0; p < pixels;) {
+        /* What this byte says of the plane. */
+        uint32_t byte = (uint32_t)*bits++ >> skip;
+        const float *end = plane + smaller(8 - skip, pixels - p);
+        p += 8 - skip;
+        skip = 0;
+        for (; plane < end; ++plane) {
+            if ((byte & 1u) != 0) {
+                sum += *plane;
+            } else {
+                *plane = 0.0f;
+            }
+            byte >>= 1;
         }
-        if ((byte & 1u) != 0) {
-            sum += plane[p];
-        } else {
-            plane[p] = 0.0f;
-        }
-        byte >>= 1;
-        --left;
     }
     return sum;
 }

@@ -4,6 +4,9 @@
 
 #include <stdint.h>
 
+/* Most rows of a kernel. */
+#define MEMPLAN_STRIPS_MOST_ROWS 16
+
 /* How the convolution moves over its input, of height * width, and where a gradient's rows are. */
 struct memplan_strips_window {
     int32_t height, width, output_height, output_width;

@@ -41,15 +41,18 @@ struct met {
     int32_t count, first, output;
 };
 
-MEMPLAN_INLINE struct met met_outputs(struct meeting m, int32_t kernel, int32_t output, int32_t outputs) {
+MEMPLAN_INLINE struct met met_outputs(struct meeting m, int32_t kernel, int32_t output,
+                                      int32_t outputs) {
     struct met found = {0, m.first, output};
-    /* Outputs fall as places rise: skip those behind the end, then count to below the start. */
-    while (found.first < kernel && found.output >= outputs) {
-        found.first += m.step;
-        found.output -= m.back;
+    /* Outputs fall as places rise: skip those behind the end, and count to below the start. */
+    if (output >= outputs) {
+        const int32_t skipped = (output - outputs) / m.back + 1;
+        found.first += skipped * m.step;
+        found.output -= skipped * m.back;
     }
-    for (int32_t k = found.first, o = found.output; k < kernel && o >= 0; k += m.step, o -= m.back) {
-        ++found.count;
+    if (found.first < kernel && found.output >= 0) {
+        found.count = smaller((kernel - found.first + m.step - 1) / m.step,
+                              found.output / m.back + 1);
     }
     return found;
 }

@@ -7,11 +7,13 @@ from memplan.clients.export.c.calls.update import Part, counted, update_part
 from memplan.clients.export.c.code import Code, number
 from memplan.clients.export.c.names import identifier
 from memplan.clients.export.c.views import View
-from memplan.ir.channel_strips import ChannelStrips, CoveredUpdate, Workspace
+from memplan.ir.channel_strips import ChannelStrips, Workspace
 
 __all__ = ["channel_strips"]
 
 _CHANNEL = "c"
+#: MEMPLAN_STRIPS_MOST_ROWS.
+_MOST_ROWS = 16
 
 
 def channel_strips(call: Call, code: Code) -> list[str]:
@@ -48,6 +50,8 @@ def _layout(call: Call, strips: ChannelStrips, out: View) -> Workspace:
     *_, kernel_height, kernel_width = strips.depthwise.shape
     saved = 0 if strips.x is None else strips.x.shape[1]
     layout = Workspace.of(strips.window((kernel_height, kernel_width)), (height, width), saved)
+    if kernel_height > _MOST_ROWS:
+        raise UnsupportedError(f"a kernel of {kernel_height} rows, more than {_MOST_ROWS}")
     if call.workspace is None or call.workspace.count < layout.elements * 4:
         raise UnsupportedError(f"a workspace smaller than its planes ({layout.elements * 4} B)")
     return layout
@@ -160,37 +164,14 @@ def _updates(
         dense(*mutates)
         elements = target.count // target.shape[0]
         arguments = (target, RUNNING, *states, *update.rest)
-        if update.target == "memplan.sgd_int8":
-            lines += _sgd_int8(call, code, update, target, gradient)
-            continue
-        skip = _CHANNEL if elements == 1 else f"{_CHANNEL} * {elements}"
-        part = Part(skip, str(elements), gradient, f"step{index}")
+        part = Part(
+            skip=_CHANNEL if elements == 1 else f"{_CHANNEL} * {elements}",
+            count=str(elements),
+            gradient=gradient,
+            step=f"step{index}",
+            first=_CHANNEL,
+            rows="1",
+        )
         before += counted(update.target, arguments, part.step)
         lines += update_part(update.target, arguments, call, code, part)
     return before, lines
-
-
-def _sgd_int8(
-    call: Call, code: Code, update: CoveredUpdate, target: View, gradient: str
-) -> list[str]:
-    rate, scales, factor, scaling = update.rest
-    code.use("int8_update")
-    name = {"int8": "memplan_sgd_int8", "int32": "memplan_sgd_int32"}.get(target.dtype)
-    if name is None:
-        raise UnsupportedError(f"an update of type {target.dtype}")
-    settings = code.struct(
-        "memplan_sgd_int8",
-        f"{identifier(call.operation)}_sgd",
-        {
-            "learning_rate": number(rate),
-            "factor": number(factor),
-            "scaling": int(bool(scaling)),
-        },
-    )
-    elements = target.count // target.shape[0]
-    skip = _CHANNEL if elements == 1 else f"{_CHANNEL} * {elements}"
-    return [
-        f"{name}({settings}, {scales.pointer}, "
-        f"&(const struct memplan_channels){{NULL, {_CHANNEL}, 1}}, {elements}, "
-        f"{target.pointer} + {skip}, {gradient});"
-    ]
