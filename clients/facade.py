@@ -63,6 +63,7 @@ def plan(
     batch_norm: BatchNorm | None = None,
     quantize: QuantizationScheme | None = None,
     quantization_aware_scaling: bool | None = None,
+    input_streamed: bool | None = None,
     data: str | Path | None = None,
     trust: bool = False,
     progress: Callable[[Progress], None] | None = None,
@@ -90,6 +91,7 @@ def plan(
             training step with cross entropy on labels, SGD at 0.01 and frozen batch norm.
         quantize: ``"int8"``: convolutions, sums and pools in integers.
         quantization_aware_scaling: scale updates of integers as those of real weights (default).
+        input_streamed: the input image comes row by row from the program, and takes no memory.
         data: npz file with arrays x and y, from which importance is measured, and the ranges of
             int8 activations.
         trust: let a model file run code of its own.
@@ -118,6 +120,7 @@ def plan(
         batch_norm=batch_norm,
         quantize=quantize,
         quantization_aware_scaling=quantization_aware_scaling,
+        input_streamed=input_streamed,
         data=data,
         trust=trust,
     )
@@ -155,6 +158,7 @@ def trace(
     batch_norm: BatchNorm | None = None,
     quantize: QuantizationScheme | None = None,
     quantization_aware_scaling: bool | None = None,
+    input_streamed: bool | None = None,
     data: str | Path | None = None,
     trust: bool = False,
 ) -> OpGraph:
@@ -168,6 +172,7 @@ def trace(
         batch_norm=batch_norm,
         quantize=quantize,
         quantization_aware_scaling=quantization_aware_scaling,
+        input_streamed=input_streamed,
     )
     if isinstance(model, str | Path) and pipeline.is_graph_file(model):
         model = pipeline.read_graph(model)

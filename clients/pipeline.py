@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -31,6 +31,7 @@ from memplan.ir.graph import (
 from memplan.ir.limits import MAX_JSON_BYTES
 from memplan.ir.plan import Plan
 from memplan.ir.request import Criterion, LayerUpdate, PlanRequest
+from memplan.ir.row_strips import takes_rows
 from memplan.ir.units import parse_bytes
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ __all__ = [
 _FLAGS = {"budget_bytes": "--budget", "time_limit_seconds": "--time-limit"}
 _GRAPH_FLAGS = {"learning_rate": "--lr", "quantization_aware_scaling": "--qas"}
 #: What an inference may be told, too.
-_OF_INFERENCE = {"mode", "batch_norm", "quantize"}
+_OF_INFERENCE = {"mode", "batch_norm", "quantize", "input_streamed"}
 
 Word = Literal["auto", "full", "last-layer", "bias"]
 Update = Word | tuple[LayerUpdate, ...]
@@ -84,6 +85,7 @@ class GraphOptions:
     batch_norm: BatchNorm | None = None
     quantize: QuantizationScheme | None = None
     quantization_aware_scaling: bool | None = None
+    input_streamed: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +154,7 @@ def refuse_contradictions(graph: OpGraph, options: GraphOptions) -> None:
         "quantization_aware_scaling": quantization.quantization_aware_scaling
         if quantization
         else None,
+        "input_streamed": takes_rows(graph),
     }
     for name, value in own.items():
         asked = getattr(options, name)
@@ -289,6 +292,8 @@ def build_request(graph: OpGraph, options: RequestOptions) -> PlanRequest:
     Raises:
         RequestError: an option is out of its range, or asks for a batch that the graph lacks.
     """
+    if takes_rows(graph):  # else a batch of several trips would be resident beside its rows
+        options = replace(options, stream_inputs=True)
     batch = graph.traced_batch if options.batch is None else options.batch
     if not graph.batch_symbolic and batch != graph.traced_batch:
         raise RequestError(

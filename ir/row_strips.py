@@ -15,6 +15,7 @@ from memplan.ir.graph import (
     DtypeArgument,
     LocalArgument,
     OperandArgument,
+    OpGraph,
     Tensor,
 )
 from memplan.ir.limits import MAX_BYTES
@@ -33,6 +34,7 @@ __all__ = [
     "read_program",
     "row_order",
     "spent_rows",
+    "takes_rows",
     "used_up_fault",
 ]
 
@@ -299,6 +301,16 @@ def used_up_fault(alternative: Alternative, operand: Tensor, result: Tensor) -> 
         if (row + 1) * row_bytes > count * free_bytes:
             return f"row {row} of the result finds no room in {count} spent rows of {operand.id}"
     return None
+
+
+def takes_rows(graph: OpGraph) -> bool:
+    """Tell whether some operation of a graph may take the rows of an input from the host."""
+    return any(
+        alternative.target == ROW_STRIPS
+        and any(entry.target == INPUT_ROWS for entry in read_program(alternative.arguments))
+        for operation in graph.operations
+        for alternative in operation.alternatives
+    )
 
 
 def _row_bytes(entry: StripEntry) -> int:

@@ -67,6 +67,9 @@ class UploadForm(BaseModel):
     quantization_aware_scaling: bool = Field(
         True, description="Scale updates of int8 weights as those of the real weights."
     )
+    input_streamed: bool = Field(
+        False, description="The input image comes row by row from the program on the device."
+    )
 
 
 def file_name(claimed: str | None) -> str:
@@ -110,6 +113,7 @@ def trace_settings(form: UploadForm) -> dict[str, Any]:
         "batch_norm": form.batch_norm,
         "quantize": form.quantize,
         "quantization_aware_scaling": form.quantization_aware_scaling,
+        "input_streamed": form.input_streamed,
     }
 
 

@@ -9,6 +9,7 @@ from torch.utils import _pytree as pytree
 
 from memplan.ir.errors import ModelError
 from memplan.ir.graph import OpGraph, Quantization
+from memplan.ir.row_strips import INPUT_ROWS, ROW_STRIPS
 from memplan.tracing.calibration import calibrate
 from memplan.tracing.capture import LossInputs, capture, choose_outputs
 from memplan.tracing.capture_forward import Forward, copy_forward, run_forward
@@ -109,8 +110,23 @@ def _finish(draft: Draft, settings: TraceSettings, traced_batch: int, report: Pr
     for rewrite in PASSES_AFTER_OPTIMIZER:
         rewrite(draft)
     report("graph")
+    if settings.input_streamed and not _takes_rows(draft):
+        raise ModelError(
+            f"{draft.name}: no chain of operations takes the input row by row (convolutions, pools "
+            "and element-wise operations on images do); leave --input-streamed out"
+        )
     batch = settings.batch or traced_batch
     return to_graph(draft, settings, batch if draft.symbolic else draft.samples[0])
+
+
+def _takes_rows(draft: Draft) -> bool:
+    return any(
+        entry[0] == INPUT_ROWS
+        for operation in draft.operations
+        for way in operation.alternatives
+        if way.target == ROW_STRIPS
+        for entry in way.arguments
+    )
 
 
 def prepare(

@@ -22,6 +22,7 @@ __all__ = [
     "DataOption",
     "FormatOption",
     "InputOption",
+    "InputStreamedOption",
     "LearningRateOption",
     "LossOption",
     "ModeOption",
@@ -97,6 +98,15 @@ QasOption = Annotated[
     typer.Option(
         "--qas/--no-qas",
         help="Scale updates of int8 weights as those of the real weights. Default: on.",
+        rich_help_panel=STEP,
+    ),
+]
+InputStreamedOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--input-streamed/--input-resident",
+        help="The input image comes row by row from a callback of the program, so it takes no "
+        "memory. Default: resident.",
         rich_help_panel=STEP,
     ),
 ]

@@ -17,6 +17,7 @@ from memplan.clients.cli.options import (
     DataOption,
     FormatOption,
     InputOption,
+    InputStreamedOption,
     LearningRateOption,
     LossOption,
     ModelArgument,
@@ -129,6 +130,7 @@ def solve(
     batch_norm: BatchNormOption = None,
     quantize: QuantizeOption = None,
     qas: QasOption = None,
+    input_streamed: InputStreamedOption = None,
     data: DataOption = None,
     inputs: InputOption = None,
     trust: TrustOption = False,
@@ -219,6 +221,7 @@ def solve(
         batch_norm=batch_norm,
         quantize=quantize,
         quantization_aware_scaling=qas,
+        input_streamed=input_streamed,
     )
     stderr = Console(stderr=True)
     with Reporter(stderr) as reporter:

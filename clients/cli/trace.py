@@ -16,6 +16,7 @@ from memplan.clients.cli.options import (
     DataOption,
     FormatOption,
     InputOption,
+    InputStreamedOption,
     LearningRateOption,
     LossOption,
     ModelArgument,
@@ -61,6 +62,7 @@ def trace(
     batch_norm: BatchNormOption = None,
     quantize: QuantizeOption = None,
     qas: QasOption = None,
+    input_streamed: InputStreamedOption = None,
     data: DataOption = None,
     inputs: InputOption = None,
     trust: TrustOption = False,
@@ -88,6 +90,7 @@ def trace(
         batch_norm=batch_norm,
         quantize=quantize,
         quantization_aware_scaling=qas,
+        input_streamed=input_streamed,
     )
     with Reporter(Console(stderr=True)) as reporter:
         source = open_source(
