@@ -60,21 +60,25 @@ def input_parts(
 ) -> list[list[bytes]]:
     """Return the bytes of one batch: for each input one part, or one per trip if it is streamed.
 
+    Inputs that are asked for row by row have no buffer, or stand behind the others once more; they
+    come trip by trip.
+
     Float samples of an int8 graph become the integers that it takes.
 
     Raises:
         DataError: an input is missing or has another shape.
     """
     inputs = integer_inputs(graph, inputs)
-    parts = []
+    parts: list[list[bytes]] = []
     scopes = {buffer.tensor: buffer.scope for buffer in plan.buffers}
-    for name in input_ids:
+    for number, name in enumerate(input_ids):
         tensor = graph.tensor[name]
         if name not in inputs:
             raise DataError(f"inputs: {tensor.role} {name!r} is missing")
         value = inputs[name]
         check_tensor(tensor, value, plan.batch, "inputs:")
-        if plan.trips > 1 and scopes[name] == "body":
+        by_rows = name not in scopes or name in input_ids[:number]
+        if plan.trips > 1 and (by_rows or scopes[name] == "body"):
             dim = next(d for d, size in enumerate(tensor.shape) if size.per_sample)
             parts.append([to_bytes(part) for part in value.chunk(plan.trips, dim)])
         else:

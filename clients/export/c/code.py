@@ -46,9 +46,14 @@ def number(value: float | int | bool) -> str:
 
 
 class Code:
-    """Collects what stands before the steps in plan.c."""
+    """Collects what stands before the steps in plan.c.
 
-    def __init__(self) -> None:
+    Args:
+        streams: inputs that the main program gives row by row, in the order of their table.
+    """
+
+    def __init__(self, streams: Sequence[str] = ()) -> None:
+        self.streams = tuple(streams)
         self.kernels: set[str] = set()
         self.definitions: list[str] = []
         self._known: dict[str, str] = {}

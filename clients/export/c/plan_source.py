@@ -11,6 +11,7 @@ from memplan.clients.export.c.calls import statements
 from memplan.clients.export.c.code import Code, wrapped
 from memplan.clients.export.c.lifetimes import dying_ranges, unshared_offsets
 from memplan.clients.export.c.names import Names, quoted
+from memplan.clients.export.c.streams import stream_table, streamed_inputs
 from memplan.clients.export.c.unsupported import Unsupported, refusal
 from memplan.clients.export.c.views import active_slice
 from memplan.clients.export.c.weights_source import Constants
@@ -34,7 +35,7 @@ class PlanSource:
         source: plan.c.
         kernels: names of the kernels that it calls.
         constants: what goes into weights.c.
-        input_ids: graph tensors behind ``memplan_inputs``, in order.
+        input_ids: graph tensors behind ``memplan_inputs``, then ``memplan_streams``, in order.
         parameter_ids: those behind ``memplan_parameters``.
         output_ids: those behind ``memplan_outputs``.
     """
@@ -67,12 +68,13 @@ def write_plan(graph: OpGraph, plan: Plan, values: Mapping[str, bytes]) -> PlanS
 
 
 def input_names(graph: OpGraph, plan: Plan) -> tuple[str, ...]:
-    """Return the inputs and labels of ``memplan_inputs``, in their order."""
-    return tuple(
+    """Return the inputs and labels of ``memplan_inputs``, then ``memplan_streams``, in order."""
+    buffers = tuple(
         buffer.tensor
         for buffer in plan.buffers
         if buffer.tensor is not None and graph.tensor[buffer.tensor].role in ("input", "label")
     )
+    return buffers + streamed_inputs(graph, plan)
 
 
 class _Writer:
@@ -85,7 +87,7 @@ class _Writer:
             )
         self._graph, self._plan, self._values = graph, plan, values
         self._constants = Constants()
-        self._code = Code()
+        self._code = Code(streamed_inputs(graph, plan))
         self._buffer_names = _name_buffers(plan)
         self._functions: dict[tuple[str, ...], str] = {}
         self._definitions: list[str] = []
@@ -141,7 +143,7 @@ class _Writer:
             source=source,
             kernels=frozenset(self._code.kernels),
             constants=self._constants,
-            input_ids=tuple(buffer.tensor or "" for buffer in inputs),
+            input_ids=input_names(self._graph, plan),
             parameter_ids=tuple(buffer.tensor or "" for buffer in persistent),
             output_ids=tuple(buffer.tensor or "" for buffer in outputs),
         )
@@ -275,6 +277,7 @@ class _Writer:
             rows = rows or ['    {"", {0, 0}, NULL},']  # C has no empty arrays
             lines += [f"const struct memplan_tensor memplan_{what}s[] = {{", *rows, "};"]
             lines.append(f"const uint32_t memplan_{what}_count = {len(buffers)};")
+        lines += stream_table(self._graph, self._code.streams)
         return [*lines, "const uint32_t memplan_arena_bytes = MEMPLAN_ARENA_BYTES;"]
 
     def _initial(self, tensor: Tensor) -> str:

@@ -33,7 +33,7 @@ class Project:
         constant_bytes: frozen weights, and first values of updated ones.
         kernels: names of the kernels in it.
         files: names of all files, relative to the folder.
-        input_ids: tensors of the graph behind ``memplan_inputs``, in order.
+        input_ids: tensors of the graph behind ``memplan_inputs``, then ``memplan_streams``.
         parameter_ids: those behind ``memplan_parameters``.
         output_ids: those behind ``memplan_outputs``.
     """

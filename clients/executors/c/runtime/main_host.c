@@ -2,8 +2,10 @@
  *
  * SAMPLES       words (32 bits, little endian): number of batches, number of inputs, and for each
  *               input its bytes per batch; then the inputs of all batches in the order in which
- *               they are needed: at the start of each trip those that are streamed, and at the
- *               start of the first trip also those that hold the whole batch.
+ *               they are needed: at the start of each trip those that are read trip by trip, and
+ *               at the start of the first trip also those that hold the whole batch; behind them,
+ *               at the start of each trip, the trip's samples of inputs that are asked for row by
+ *               row, which count as inputs and which no one else needs whole.
  * RESULTS       after each trip the outputs, and after the last batch the parameters and their
  *               state, as they lie in the arena.
  * PARAMETERS    the end of an earlier RESULTS: parameters and state to begin with.
@@ -28,7 +30,10 @@ enum { MOST_INPUTS = 64 };
 static uint8_t arena[MEMPLAN_ARENA_BYTES + 1] __attribute__((aligned(64)));
 static FILE *samples, *results;
 /* Whether an input's buffer is smaller than a batch: it is read at the start of each trip. */
-static int streamed[MOST_INPUTS];
+static int by_trip[MOST_INPUTS];
+/* Samples of this trip of inputs that are asked for row by row, and their bytes. */
+static uint8_t *stream_samples[MOST_INPUTS];
+static uint32_t stream_bytes[MOST_INPUTS];
 
 static void stop(const char *problem) {
     fprintf(stderr, "plan_host: %s\n", problem);
@@ -45,11 +50,14 @@ static FILE *opened(const char *path, const char *mode) {
     return file;
 }
 
-static void read_tensor(FILE *file, const struct memplan_tensor *tensor) {
-    if (fread(memplan_arena + tensor->range.offset, 1, tensor->range.size, file) !=
-        tensor->range.size) {
+static void read_bytes(FILE *file, uint8_t *bytes, uint32_t size) {
+    if (fread(bytes, 1, size, file) != size) {
         stop("a file of samples or parameters ends too early");
     }
+}
+
+static void read_tensor(FILE *file, const struct memplan_tensor *tensor) {
+    read_bytes(file, memplan_arena + tensor->range.offset, tensor->range.size);
 }
 
 static void write_tensors(const struct memplan_tensor *tensors, uint32_t count) {
@@ -71,15 +79,22 @@ static uint32_t read_word(void) {
 }
 
 static uint32_t read_header(void) {
-    const uint32_t batches = read_word();
-    if (memplan_input_count > MOST_INPUTS || read_word() != memplan_input_count) {
+    const uint32_t batches = read_word(), inputs = read_word();
+    if (inputs > MOST_INPUTS || inputs != memplan_input_count + memplan_stream_count) {
         stop("the samples are for another plan: they have another number of inputs");
     }
     for (uint32_t index = 0; index < memplan_input_count; ++index) {
         const uint32_t size = memplan_inputs[index].range.size, batch_bytes = read_word();
-        streamed[index] = batch_bytes != size;
-        if (streamed[index] && batch_bytes != size * memplan_trips) {
+        by_trip[index] = batch_bytes != size;
+        if (by_trip[index] && batch_bytes != size * memplan_trips) {
             stop("the samples are for another plan: their inputs have another size");
+        }
+    }
+    for (uint32_t index = 0; index < memplan_stream_count; ++index) {
+        stream_bytes[index] = read_word() / memplan_trips;
+        stream_samples[index] = malloc(stream_bytes[index]);
+        if (stream_samples[index] == NULL) {
+            stop("there is no memory for the samples of a trip");
         }
     }
     return batches;
@@ -87,9 +102,25 @@ static uint32_t read_header(void) {
 
 static void read_inputs(void) {
     for (uint32_t index = 0; index < memplan_input_count; ++index) {
-        if (memplan_trip == 0 || streamed[index]) {
+        if (memplan_trip == 0 || by_trip[index]) {
             read_tensor(samples, &memplan_inputs[index]);
         }
+    }
+    for (uint32_t index = 0; index < memplan_stream_count; ++index) {
+        read_bytes(samples, stream_samples[index], stream_bytes[index]);
+    }
+}
+
+static void read_row(uint32_t stream, uint32_t sample, uint32_t row, uint8_t *bytes) {
+    const struct memplan_stream *s = &memplan_streams[stream];
+    const uint32_t sample_bytes = s->channels * s->height * s->row_bytes;
+    if (row >= s->height || (sample + 1) * sample_bytes > stream_bytes[stream]) {
+        stop("the samples are for another plan: their inputs have another size");
+    }
+    const uint8_t *image = stream_samples[stream] + sample * sample_bytes;
+    for (uint32_t channel = 0; channel < s->channels; ++channel) {
+        memcpy(bytes + channel * s->row_bytes, image + (channel * s->height + row) * s->row_bytes,
+               s->row_bytes);
     }
 }
 
@@ -123,6 +154,7 @@ int main(int count, char **arguments) {
         stop("usage: plan_host SAMPLES RESULTS [PARAMETERS]");
     }
     memplan_arena = arena;
+    memplan_read_row = read_row;
 #ifdef MEMPLAN_GUARD
     memset(arena, 0xFF, memplan_arena_bytes);
 #endif
@@ -145,6 +177,9 @@ int main(int count, char **arguments) {
         }
     }
     write_tensors(memplan_parameters, memplan_parameter_count);
+    for (uint32_t index = 0; index < memplan_stream_count; ++index) {
+        free(stream_samples[index]);
+    }
     if (fclose(results) != 0) {
         stop("the results cannot be written");
     }

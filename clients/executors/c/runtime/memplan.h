@@ -44,12 +44,21 @@ struct memplan_tensor {
     const void *initial;
 };
 
+/* An input of which a step asks for single rows while it runs; the arena never holds all of it. */
+struct memplan_stream {
+    const char *name;
+    /* Of one sample: [channels][height] rows of `row_bytes` bytes. */
+    uint32_t channels, height, row_bytes;
+};
+
 /* The plan.  Prologue once, body `memplan_trips` times with the same addresses, epilogue once. */
 extern const struct memplan_section memplan_prologue, memplan_body, memplan_epilogue;
 extern const uint32_t memplan_trips;
 extern const uint32_t memplan_arena_bytes;
 extern const struct memplan_tensor memplan_parameters[], memplan_inputs[], memplan_outputs[];
 extern const uint32_t memplan_parameter_count, memplan_input_count, memplan_output_count;
+extern const struct memplan_stream memplan_streams[];
+extern const uint32_t memplan_stream_count;
 
 /* The arena.  A variable and not an array, so that address sanitizers see every access. */
 extern uint8_t *memplan_arena;
@@ -57,6 +66,11 @@ extern uint8_t *memplan_arena;
 extern uint32_t memplan_trip;
 /* Of dropout; 0 at first, and one more after each batch. */
 extern uint32_t memplan_seed;
+
+/* Set by the main where there are streams: put row `row` of a sample of this trip of stream number
+ * `stream` at `bytes`, all channels, one after the other.  A step asks for the rows that it needs in
+ * ascending order, sample by sample. */
+extern void (*memplan_read_row)(uint32_t stream, uint32_t sample, uint32_t row, uint8_t *bytes);
 
 /* Called before and after each step by memplan_run; a guard maps or poisons memory there. */
 typedef void (*memplan_hook)(const struct memplan_step *step);

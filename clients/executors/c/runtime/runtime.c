@@ -4,6 +4,7 @@
 uint8_t *memplan_arena;
 uint32_t memplan_trip;
 uint32_t memplan_seed;
+void (*memplan_read_row)(uint32_t stream, uint32_t sample, uint32_t row, uint8_t *bytes);
 
 void memplan_load(void) {
     for (uint32_t index = 0; index < memplan_parameter_count; ++index) {

@@ -13,12 +13,12 @@ from dataclasses import replace
 from memplan.clients.export.c.call import Call, UnsupportedError, dense
 from memplan.clients.export.c.calls import int8
 from memplan.clients.export.c.calls.elementwise import elementwise, pointwise
-from memplan.clients.export.c.calls.row_places import ROW, SAMPLE, Places, as_bytes
+from memplan.clients.export.c.calls.row_places import ROW, SAMPLE, Places, Rows, as_bytes
 from memplan.clients.export.c.calls.row_windows import WINDOWED
 from memplan.clients.export.c.code import Code
 from memplan.clients.export.c.names import identifier
 from memplan.clients.export.c.views import ITEM_BYTES
-from memplan.ir.row_strips import StripEntry, read_program
+from memplan.ir.row_strips import INPUT_ROWS, StripEntry, read_program
 
 __all__ = ["row_strips"]
 
@@ -107,6 +107,8 @@ def _function(code: Code, hint: str, places: Places, index: int, behind: Sequenc
 
 def _statements(code: Code, name: str, places: Places, index: int) -> list[str]:
     entry, y = places.entries[index], places.of_entry(index)
+    if entry.target == INPUT_ROWS:
+        return _input_row(code, entry, y)
     call = replace(
         places.call,
         operation=name,
@@ -131,3 +133,12 @@ def _statements(code: Code, name: str, places: Places, index: int) -> list[str]:
         ),
         code,
     )
+
+
+def _input_row(code: Code, entry: StripEntry, y: Rows) -> list[str]:
+    """Return statements that ask the main program for a row."""
+    (name,) = entry.arguments
+    if name not in code.streams:
+        raise UnsupportedError(f"rows of {name}, which the main program does not give")
+    stream, place = code.streams.index(name), as_bytes(y.at().pointer)
+    return [f"memplan_read_row({stream}, (uint32_t){SAMPLE}, (uint32_t){ROW}, {place});"]
