@@ -1,150 +1,113 @@
-"""What runs on the boards: a network, planned, exported, and run on the host in both executors."""
+"""What runs on the boards: a network, what of it is updated, and the RAM that it has in total."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Literal
 
-import torch
-
+from benchmarks.published_schemes import NETWORKS, SCHEMES, Scheme
+from benchmarks.sparse_update import mask_of
 from memplan.clients import pipeline
-from memplan.clients.cli.samples import random_inputs
-from memplan.clients.executors.c.host import build_host, run_host
-from memplan.clients.executors.c.values import first_values, input_parts
-from memplan.clients.executors.torch import ArenaExecutor
-from memplan.clients.export.c import Project, write_project
 from memplan.ir.check import check
 from memplan.ir.errors import PlanRejectedError
 from memplan.ir.graph import OpGraph
 from memplan.ir.plan import Plan
-from memplan.tracing.weights import build_weights
+from memplan.tracing.loaded import LoadedModel
 
-__all__ = ["CASES", "Case", "Prepared", "prepare"]
+__all__ = ["CASES", "Case", "plan_case", "trace_case"]
 
-#: What the boards' programs take of the RAM beside the arena; the linker has the last word.
-STACK_BYTES = 2048
-STATIC_BYTES = 1024
 #: Granularity of a PMSAv8 MPU: strict mode opens single operands.
 ALIGNMENT_BYTES = 32
+
+Image = Literal["resident", "streamed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A network, and the bytes of RAM that its training step has in total."""
+    """A row of the table, once for each board.
 
-    network: str
+    Attributes:
+        name: of the row; also of the project's folder.
+        factory: what builds the network.
+        ram_bytes: the budget: arena, stack, .data and .bss.
+        stack_bytes: what of it is the stack's.  The programs are measured; a deeper stack faults.
+        static_bytes: what of it is for .data, .bss and alignment; the linker has the last word.
+        scheme: a published sparse update; None: the planner chooses, float32.
+        image: resident: in the arena when the step begins; streamed: asked for row by row.
+        batch: samples of one step.
+        seconds: time limit of the solver, in deterministic seconds.
+        tolerance: largest difference from the torch executor; see ``Prepared``.
+    """
+
+    name: str
     factory: str
-    ram_bytes: int = 262_144
-    batch: int = 2
-    #: Time limit of the solver, in deterministic seconds.
+    ram_bytes: int
+    stack_bytes: int = 1536
+    static_bytes: int = 64
+    scheme: Scheme | None = None
+    image: Image = "resident"
+    batch: int = 1
     seconds: float = 8.0
-    #: Largest difference from the torch executor, as a part of what the steps change.
     tolerance: float = 1e-3
 
 
-#: The networks of the table.
-CASES = (Case("resnet8", "examples.mlperf_tiny:resnet8"),)
+def _published(
+    network: str, scheme: str, resident_kilobytes: int, streamed_kilobytes: int
+) -> list[Case]:
+    found = next(each for each in SCHEMES if (each.network, each.name) == (network, scheme))
+    return [
+        Case(network, NETWORKS[network], resident_kilobytes * 1024, scheme=found),
+        Case(
+            f"{network}-streamed",
+            NETWORKS[network],
+            streamed_kilobytes * 1024,
+            scheme=found,
+            image="streamed",
+        ),
+    ]
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A case, ready for the boards.
-
-    Attributes:
-        batches: samples as the program wants them; see ``device.Batch``.
-        host_results: results.bin of the host's build.
-        loss_error: largest difference of a loss from the torch executor's, relative.
-        update_error: the same of an updated parameter after the first step, as a part of its
-            largest change.  (Later steps begin with other last digits, and a ReLU near zero then
-            opens in one of the two alone.)
-    """
-
-    case: Case
-    graph: OpGraph
-    plan: Plan
-    project: Project
-    batches: tuple[list[list[bytes]], ...]
-    host_results: bytes
-    loss_error: float
-    update_error: float
+#: The rows of the table, and the bytes that each must do with.
+CASES: tuple[Case, ...] = (
+    *_published("mbv2-w0.35", "99kb", 150, 120),
+    *_published("proxyless-w0.3", "98kb", 155, 118),
+    *_published("mcunet-5fps", "99kb", 150, 128),
+    Case("resnet8", "examples.mlperf_tiny:resnet8", 256 * 1024, batch=2),
+)
 
 
-def prepare(case: Case, folder: Path, batches: int, tell: Callable[[str], None]) -> Prepared:
-    """Plan, export, and run on the host.
+def trace_case(case: Case, model: LoadedModel) -> OpGraph:
+    """Return the graph of one training step, with ranked channels."""
+    options = pipeline.GraphOptions(
+        quantize=None if case.scheme is None else "int8",
+        input_streamed=True if case.image == "streamed" else None,
+    )
+    return pipeline.rank_channels(pipeline.trace_model(model, options, case.batch), model)
 
-    Args:
-        folder: the project goes into ``folder/network``.
-        batches: how many training steps, each on samples of its own.
-        tell: is told what begins.
+
+def plan_case(case: Case, graph: OpGraph) -> Plan:
+    """Return a plan whose arena leaves room for stack and static data; the same every time.
 
     Raises:
-        MemplanError: there is no plan, no kernel, or no compiler.
+        PlanRejectedError: none was found, or the checker rejects it.
     """
-    tell(f"{case.network}: plan for {case.ram_bytes:,} B of RAM")
-    model = pipeline.load_model(case.factory)
-    graph = pipeline.trace_model(model, pipeline.GraphOptions(), case.batch)
-    graph = pipeline.rank_channels(graph, model)
-    weights = build_weights(graph, model.read_weights)
-    plan = _plan(case, graph)
-
-    tell(f"{case.network}: export, and run on this machine")
-    folder.mkdir(parents=True, exist_ok=True)
-    values = first_values(graph, plan, weights)
-    project = write_project(graph, plan, values, folder / case.network, force=True)
-    samples = [random_inputs(graph, case.batch, seed) for seed in range(batches)]
-    ids = (project.input_ids, project.parameter_ids, project.output_ids)
-    program = build_host(project.folder)
-    host = run_host(program, graph, plan, ids, weights, samples)
-    first = run_host(program, graph, plan, ids, weights, samples[:1])
-
-    executor = ArenaExecutor(graph, plan, weights)
-    losses = [float(executor.step(samples[0])[graph.outputs[0]])]
-    expected = executor.parameters()
-    losses += [float(executor.step(inputs)[graph.outputs[0]]) for inputs in samples[1:]]
-    return Prepared(
-        case=case,
-        graph=graph,
-        plan=plan,
-        project=project,
-        batches=tuple(input_parts(graph, plan, project.input_ids, inputs) for inputs in samples),
-        host_results=host.results,
-        loss_error=max(
-            abs(ours - theirs) / max(abs(theirs), 1e-6)
-            for ours, theirs in zip(host.losses, losses, strict=True)
-        ),
-        update_error=_update_error(weights, first.updated, expected),
-    )
-
-
-def _plan(case: Case, graph: OpGraph) -> Plan:
+    arena_bytes = case.ram_bytes - case.stack_bytes - case.static_bytes
     options = pipeline.RequestOptions(
-        budget=case.ram_bytes - STACK_BYTES - STATIC_BYTES,
+        budget=arena_bytes // ALIGNMENT_BYTES * ALIGNMENT_BYTES,
         batch=case.batch,
+        update="auto" if case.scheme is None else mask_of(graph, case.scheme),
         time_limit_seconds=case.seconds,
         deterministic=True,
     )
     request = pipeline.build_request(graph, options)
     answer = pipeline.solve(graph, request.model_copy(update={"alignment_bytes": ALIGNMENT_BYTES}))
     if answer.plan is None:
+        found = answer.smallest_found_bytes
         raise PlanRejectedError(
-            f"{case.network}: no plan for an arena of {request.budget_bytes:,} B was found; "
-            "give more RAM"
+            f"no plan for an arena of {request.budget_bytes:,} B was found; "
+            + (f"the smallest that was takes {found:,} B" if found else "give more RAM")
         )
     report = check(graph, answer.plan)
     if not report.accepted:
-        raise PlanRejectedError(f"{case.network}: the checker rejects the plan: {report}")
+        raise PlanRejectedError(f"the checker rejects the plan: {report}")
     return answer.plan
-
-
-def _update_error(
-    before: Mapping[str, torch.Tensor],
-    ours: Mapping[str, torch.Tensor],
-    theirs: Mapping[str, torch.Tensor],
-) -> float:
-    worst = 0.0
-    for name, expected in theirs.items():
-        change = float((expected - before[name]).abs().max())
-        difference = float((ours[name] - expected).abs().max())
-        worst = max(worst, difference / change if change else float(difference > 0))
-    return worst

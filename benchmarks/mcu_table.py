@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.mcu_case import STACK_BYTES, Case, Prepared
+from benchmarks.machine import commit
+from benchmarks.mcu_case import Case, Image
+from benchmarks.mcu_prepare import HostFacts, Prepared
 from benchmarks.table import markdown_table
 from memplan.clients.executors.c.device import (
     BOARDS,
@@ -16,8 +18,9 @@ from memplan.clients.executors.c.device import (
     run_program,
 )
 from memplan.clients.executors.c.device_errors import DeviceError
+from memplan.clients.executors.c.device_tools import compiler_version, emulator_version
 
-__all__ = ["Row", "explain", "row_of", "table"]
+__all__ = ["Row", "explain", "row_of", "section"]
 
 #: A step of hundreds of millions of instructions takes the emulator some seconds.
 TIMEOUT_SECONDS = 300.0
@@ -25,12 +28,15 @@ TIMEOUT_SECONDS = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One network on one board; sizes in bytes.
+    """One case on one board; sizes in bytes.
 
     Attributes:
+        case: its name.
         ram_bytes: the budget.
         ram_used_bytes: stack (all that is reserved), arena, .data and .bss, with alignment.
         parameter_bytes: of the arena: updated parameters and their state.
+        static_bytes: .data and .bss.
+        stack_bytes: what of the RAM is reserved for the stack.
         weight_bytes: in flash: frozen weights, and first values of updated ones.
         step_instructions: of the first training step, by step of the plan, trip after trip.
         ram_start: address of the first byte of RAM.
@@ -40,7 +46,8 @@ class Row:
         failures: why the row fails; empty: it does not.
     """
 
-    network: str
+    case: str
+    image: Image
     board: str
     strict: bool
     ram_bytes: int
@@ -48,6 +55,7 @@ class Row:
     arena_bytes: int
     parameter_bytes: int
     static_bytes: int
+    stack_bytes: int
     stack_high_water_bytes: int
     code_bytes: int
     weight_bytes: int
@@ -75,15 +83,15 @@ def row_of(prepared: Prepared, board: str) -> Row:
     case, plan = prepared.case, prepared.plan
     strict = BOARDS[board].strict
     program = build_program(
-        prepared.project.folder, board, case.ram_bytes, stack_bytes=STACK_BYTES, strict=strict
+        prepared.project.folder, board, case.ram_bytes, stack_bytes=case.stack_bytes, strict=strict
     )
     run = run_program(program, prepared.batches, timeout_seconds=TIMEOUT_SECONDS)
     trace = run.trace
     if trace is None:
         raise DeviceError(f"{board}: the run was not traced")
-    torch_error = max(prepared.loss_error, prepared.update_error)
     return Row(
-        network=case.network,
+        case=case.name,
+        image=case.image,
         board=board,
         strict=strict,
         ram_bytes=program.ram_bytes,
@@ -91,6 +99,7 @@ def row_of(prepared: Prepared, board: str) -> Row:
         arena_bytes=program.arena_bytes,
         parameter_bytes=plan.totals.persistent_bytes,
         static_bytes=program.data_bytes + program.bss_bytes,
+        stack_bytes=program.stack_bytes,
         stack_high_water_bytes=run.stack_high_water_bytes,
         code_bytes=program.code_bytes,
         weight_bytes=program.weight_bytes,
@@ -99,15 +108,13 @@ def row_of(prepared: Prepared, board: str) -> Row:
         ram_start=program.image.address("__ram_start"),
         highest_address=trace.highest_address,
         merges=run.merges,
-        agrees_with_host=run.results == prepared.host_results,
-        torch_error=torch_error,
-        failures=explain(case, run, trace, run.results == prepared.host_results, torch_error),
+        agrees_with_host=run.results == prepared.host.results,
+        torch_error=prepared.host.torch_error,
+        failures=explain(case, run, trace, prepared.host),
     )
 
 
-def explain(
-    case: Case, run: DeviceRun, trace: Trace, agrees_with_host: bool, torch_error: float
-) -> tuple[str, ...]:
+def explain(case: Case, run: DeviceRun, trace: Trace, host: HostFacts) -> tuple[str, ...]:
     """Return what is not as it has to be."""
     program = run.program
     end = program.image.address("__ram_start") + case.ram_bytes
@@ -125,45 +132,98 @@ def explain(
         )
     if run.stack_high_water_bytes >= program.stack_bytes:
         reasons.append(f"it used all {program.stack_bytes:,} B of its stack")
-    if not agrees_with_host:
+    if run.results != host.results:
         reasons.append("its results are other bits than the host's")
-    if not torch_error <= case.tolerance:
+    if host.torch_error > case.tolerance:
         reasons.append(
-            f"it is {torch_error:.1e} away from the torch executor; {case.tolerance:.0e} is allowed"
+            f"it is {host.torch_error:.1e} away from the torch executor; "
+            f"{case.tolerance:.0e} is allowed"
         )
+    if not host.changed:
+        reasons.append("the step changes no parameter")
     return tuple(reasons)
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Return the rows as a Markdown table."""
-    header = (
-        *("network", "board", "RAM used", "of", "arena", "params in it", ".data+.bss"),
-        *("stack peak", "code", "weights", "instructions", "per MAC", "highest"),
-        *("= host", "torch error", "verdict"),
+_SECTION = """\
+`{command}`, commit {commit}: QEMU {emulator}, GCC {compiler}, `-O2`.
+
+What of the RAM is used, in bytes:
+
+{memory}
+
+What the program is, and whether it is right:
+
+{program}
+"""
+
+
+def section(rows: Sequence[Row], command: str) -> str:
+    """Return what the run found as Markdown."""
+    major, minor = emulator_version()
+    return _SECTION.format(
+        command=command,
+        commit=commit(),
+        emulator=f"{major}.{minor}",
+        compiler=compiler_version(),
+        memory=_memory_table(rows),
+        program=_program_table(rows),
     )
-    return markdown_table(header, [_cells(row) for row in rows], left=2)
 
 
-def _cells(row: Row) -> list[str]:
+def _memory_table(rows: Sequence[Row]) -> str:
+    header = (
+        *("case", "core", "image", "RAM used", "of", "arena", "parameters in it"),
+        *("stack, reserved", "used", ".data, .bss", "highest touched"),
+    )
+    return markdown_table(
+        header,
+        [
+            [
+                row.case.removesuffix(f"-{row.image}"),
+                _core(row),
+                row.image,
+                f"{row.ram_used_bytes:,}",
+                f"{row.ram_bytes:,}",
+                f"{row.arena_bytes:,}",
+                f"{row.parameter_bytes:,}",
+                f"{row.stack_bytes:,}",
+                f"{row.stack_high_water_bytes:,}",
+                f"{row.static_bytes:,}",
+                f"{row.highest_address:#x}",
+            ]
+            for row in rows
+        ],
+        left=3,
+    )
+
+
+def _program_table(rows: Sequence[Row]) -> str:
+    header = (
+        *("case", "core", "image", "code", "weights in flash", "instructions a step"),
+        *("per MAC", "MPU merges", "= host", "from torch", "verdict"),
+    )
+    return markdown_table(
+        header,
+        [
+            [
+                row.case.removesuffix(f"-{row.image}"),
+                _core(row),
+                row.image,
+                f"{row.code_bytes:,}",
+                f"{row.weight_bytes:,}",
+                f"{row.instructions:,}",
+                f"{row.instructions / row.macs:.1f}" if row.macs else "-",
+                f"{row.merges:,}" if row.strict else "-",
+                "all bits" if row.agrees_with_host else "DIFFERS",
+                f"{row.torch_error:.1e}",
+                "FAILED" if row.failures else "ok",
+            ]
+            for row in rows
+        ],
+        left=3,
+    )
+
+
+def _core(row: Row) -> str:
     core = BOARDS[row.board].core.removeprefix("Cortex-")
-    mode = " strict" if row.strict else ""
-    if row.merges:
-        mode += f", {row.merges:,} merged"
-    return [
-        row.network,
-        f"{row.board} {core}{mode}",
-        f"{row.ram_used_bytes:,}",
-        f"{row.ram_bytes:,}",
-        f"{row.arena_bytes:,}",
-        f"{row.parameter_bytes:,}",
-        f"{row.static_bytes:,}",
-        f"{row.stack_high_water_bytes:,}",
-        f"{row.code_bytes:,}",
-        f"{row.weight_bytes:,}",
-        f"{row.instructions:,}",
-        f"{row.instructions / row.macs:.1f}" if row.macs else "-",
-        f"{row.highest_address:#x}",
-        "all bits" if row.agrees_with_host else "DIFFERS",
-        f"{row.torch_error:.1e}",
-        "FAILED" if row.failures else "ok",
-    ]
+    return f"{core} strict" if row.strict else core

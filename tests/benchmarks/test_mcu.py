@@ -9,20 +9,26 @@ import pytest
 
 from benchmarks import mcu
 from benchmarks.mcu_case import CASES, Case
-from benchmarks.mcu_table import Row, explain, table
+from benchmarks.mcu_prepare import HostFacts
+from benchmarks.mcu_table import Row, explain, section
 from memplan.clients.executors.c.device import build_program, run_program
 from memplan.clients.executors.c.device_tools import missing_packages
 from tests.clients.executors.c.hand_project import hand_batches, hand_project
 
+needs_boards = pytest.mark.skipif(
+    bool(missing_packages()), reason=f"not installed: {', '.join(missing_packages())}"
+)
 ROW = Row(
-    network="net",
+    case="net-streamed",
+    image="streamed",
     board="mps3-an547",
     strict=True,
     ram_bytes=262_144,
     ram_used_bytes=261_280,
     arena_bytes=258_600,
     parameter_bytes=17_576,
-    static_bytes=608,
+    static_bytes=64,
+    stack_bytes=1536,
     stack_high_water_bytes=476,
     code_bytes=26_720,
     weight_bytes=313_132,
@@ -30,36 +36,43 @@ ROW = Row(
     macs=50_000_000,
     ram_start=0x30000000,
     highest_address=0x3003FC9F,
-    merges=0,
+    merges=3,
     agrees_with_host=True,
     torch_error=1e-6,
     failures=(),
 )
 
 
+def cells_of(row: Row) -> dict[str, str]:
+    """Return the cells of the section's two tables, by the words above them."""
+    cells: dict[str, str] = {}
+    tables = section([row], "make mcu").split("\n\n")
+    for table in (part for part in tables if part.startswith("|")):
+        header, _, line = table.strip().splitlines()
+        columns = ([cell.strip() for cell in text.split("|")] for text in (header, line))
+        cells.update(zip(*columns, strict=True))
+    return cells
+
+
+@needs_boards
 def test_a_row_shows_every_figure() -> None:
-    header, _, line = table([ROW]).splitlines()
-    cells = dict(
-        zip(
-            (cell.strip() for cell in header.split("|")),
-            (cell.strip() for cell in line.split("|")),
-            strict=True,
-        )
-    )
-    assert cells["board"] == "mps3-an547 M55 strict"
+    cells = cells_of(ROW)
+    assert (cells["case"], cells["core"], cells["image"]) == ("net", "M55 strict", "streamed")
     assert cells["RAM used"] == "261,280" and cells["of"] == "262,144"
-    assert cells["arena"] == "258,600" and cells["params in it"] == "17,576"
-    assert cells["stack peak"] == "476" and cells[".data+.bss"] == "608"
-    assert cells["code"] == "26,720" and cells["weights"] == "313,132"
-    assert cells["instructions"] == "700,000,000" and cells["per MAC"] == "14.0"
-    assert cells["highest"] == "0x3003fc9f"
-    assert cells["= host"] == "all bits" and cells["torch error"] == "1.0e-06"
+    assert cells["arena"] == "258,600" and cells["parameters in it"] == "17,576"
+    assert cells["stack, reserved"] == "1,536" and cells["used"] == "476"
+    assert cells[".data, .bss"] == "64" and cells["highest touched"] == "0x3003fc9f"
+    assert cells["code"] == "26,720" and cells["weights in flash"] == "313,132"
+    assert cells["instructions a step"] == "700,000,000" and cells["per MAC"] == "14.0"
+    assert cells["MPU merges"] == "3"
+    assert cells["= host"] == "all bits" and cells["from torch"] == "1.0e-06"
     assert cells["verdict"] == "ok"
 
 
+@needs_boards
 def test_a_row_says_where_it_fails() -> None:
-    text = table([replace(ROW, merges=3, agrees_with_host=False, failures=("why",))])
-    assert "3 merged" in text and "DIFFERS" in text and "FAILED" in text
+    cells = cells_of(replace(ROW, agrees_with_host=False, failures=("why",)))
+    assert cells["= host"] == "DIFFERS" and cells["verdict"] == "FAILED"
 
 
 def test_without_tools_it_names_the_packages(
@@ -73,37 +86,48 @@ def test_without_tools_it_names_the_packages(
 
 
 def test_unknown_networks_and_boards_are_usage_errors(capsys: pytest.CaptureFixture[str]) -> None:
-    for flag in ("--networks", "--boards"):
+    for flag in ("--cases", "--boards"):
         with pytest.raises(SystemExit):
             mcu.main([flag, "nothing"])
         assert "'nothing' is not known; take some of" in capsys.readouterr().err
 
 
-def test_the_budget_of_the_first_row_is_256_kilobytes() -> None:
-    assert CASES[0].network == "resnet8" and CASES[0].ram_bytes == 256 * 1024
+def test_budgets_are_those_that_were_asked_for() -> None:
+    assert {case.name: case.ram_bytes / 1024 for case in CASES} == {
+        "mbv2-w0.35": 150,
+        "mbv2-w0.35-streamed": 120,
+        "proxyless-w0.3": 155,
+        "proxyless-w0.3-streamed": 118,
+        "mcunet-5fps": 150,
+        "mcunet-5fps-streamed": 128,
+        "resnet8": 256,
+    }
 
 
-@pytest.mark.skipif(
-    bool(missing_packages()), reason=f"not installed: {', '.join(missing_packages())}"
-)
+@needs_boards
 def test_each_fault_of_a_run_is_a_reason(tmp_path: Path) -> None:
     program = build_program(hand_project(tmp_path), "mps2-an500", 8192, stack_bytes=1024)
     run = run_program(program, hand_batches(1))
-    case = Case("hand", "none", ram_bytes=8192)
-    assert run.trace is not None
-    assert explain(case, run, run.trace, True, 0.0) == ()
+    trace = run.trace
+    assert trace is not None
+    case, host = Case("hand", "none", ram_bytes=8192), HostFacts(run.results, 0.0, 0.0, 0.5)
+    assert explain(case, run, trace, host) == ()
 
-    beyond = replace(run.trace, highest_address=0x20002000)
-    assert "RAM ends at 0x20002000" in explain(case, run, beyond, True, 0.0)[0]
-    outside = replace(run.trace, outside_accesses=2, first_outside_address=16)
+    beyond = replace(trace, highest_address=0x20002000)
+    assert "RAM ends at 0x20002000" in explain(case, run, beyond, host)[0]
+    outside = replace(trace, outside_accesses=2, first_outside_address=16)
     assert (
         "2 accesses outside of the budget, the first at 0x10"
-        in (explain(case, run, outside, True, 0.0)[0])
+        in explain(case, run, outside, host)[0]
     )
     full = replace(run, stack_high_water_bytes=1024)
-    assert "all 1,024 B of its stack" in explain(case, full, run.trace, True, 0.0)[0]
-    assert "other bits" in explain(case, run, run.trace, False, 0.0)[0]
-    assert "away from the torch executor" in explain(case, run, run.trace, True, 1.0)[0]
-    assert "away from the torch executor" in explain(case, run, run.trace, True, float("nan"))[0]
-    smaller = Case("hand", "none", ram_bytes=4096)
-    assert "of 4,096 B of RAM" in explain(smaller, run, run.trace, True, 0.0)[0]
+    assert "all 1,024 B of its stack" in explain(case, full, trace, host)[0]
+    for changed, reason in (
+        ({"results": b""}, "other bits"),
+        ({"update_error": 1.0}, "away from the torch executor"),
+        ({"loss_error": float("nan")}, "away from the torch executor"),
+        ({"changed": 0.0}, "changes no parameter"),
+    ):
+        assert reason in explain(case, run, trace, replace(host, **changed))[0]
+    smaller = replace(case, ram_bytes=4096)
+    assert "of 4,096 B of RAM" in explain(smaller, run, trace, host)[0]

@@ -39,7 +39,8 @@ __all__ = [
 FLASH_BYTES = 1 << 20
 
 #: For each input of the program, in its order, the bytes of one batch: one part where the buffer
-#: holds the whole batch, one part per trip where it is streamed.
+#: holds the whole batch, one part per trip where it is streamed.  Inputs that the program asks for
+#: row by row are the last ones, one part per trip.
 Batch = Sequence[Sequence[bytes]]
 
 
@@ -265,18 +266,26 @@ def encode_samples(batches: Sequence[Batch]) -> bytes:
 
 
 def _check_batch(program: DeviceProgram, batch: Batch) -> None:
-    inputs = program.image.tensors("memplan_inputs", "memplan_input_count")
-    if len(batch) != len(inputs):
+    image = program.image
+    inputs, streams = image.tensors("memplan_inputs", "memplan_input_count"), image.streams()
+    names = [each.name for each in (*inputs, *streams)]
+    if len(batch) != len(names):
         raise DeviceError(
-            f"samples: {len(batch)} inputs, and the program has {len(inputs)}: "
-            f"{', '.join(each.name for each in inputs)}"
+            f"samples: {len(batch)} inputs, and the program has {len(names)}: {', '.join(names)}"
         )
-    for each, parts in zip(inputs, batch, strict=True):
+    for each, parts in zip(inputs, batch, strict=False):
         sizes = [len(part) for part in parts]
         if len(sizes) not in (1, program.trips) or set(sizes) != {each.size_bytes}:
             raise DeviceError(
                 f"samples: {each.name} has parts of {sizes} bytes; {each.size_bytes} bytes are "
                 f"needed once, or {program.trips} times where it is streamed"
+            )
+    for stream, parts in zip(streams, batch[len(inputs) :], strict=True):
+        sizes = [len(part) for part in parts]
+        if len(set(sizes)) != 1 or len(sizes) != program.trips or sizes[0] % stream.sample_bytes:
+            raise DeviceError(
+                f"samples: {stream.name} has parts of {sizes} bytes; multiples of "
+                f"{stream.sample_bytes} bytes are needed, the same in each of {program.trips} trips"
             )
 
 

@@ -14,6 +14,8 @@ from memplan.clients.executors.c.device_errors import DeviceError, ToolsMissingE
 __all__ = [
     "PACKAGES",
     "build_trace_plugin",
+    "compiler_version",
+    "emulator_version",
     "missing_packages",
     "require_tools",
     "run_quietly",
@@ -64,6 +66,12 @@ def emulator_version() -> tuple[int, int]:
     if found is None:
         raise DeviceError("qemu-system-arm --version says no version; is it QEMU?")
     return int(found[1]), int(found[2])
+
+
+@cache
+def compiler_version() -> str:
+    """Return the version of the cross compiler."""
+    return run_quietly(["arm-none-eabi-gcc", "-dumpfullversion"], Path.cwd(), 20).stdout.strip()
 
 
 def build_trace_plugin(folder: Path) -> Path:

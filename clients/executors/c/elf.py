@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from memplan.clients.executors.c.device_errors import DeviceError
 
-__all__ = ["ElfImage", "TensorEntry"]
+__all__ = ["ElfImage", "StreamEntry", "TensorEntry"]
 
 _SYMBOL_TABLE = 2
 _FUNCTION = 2
@@ -33,6 +33,13 @@ class TensorEntry(NamedTuple):
     name: str
     offset: int
     size_bytes: int
+
+
+class StreamEntry(NamedTuple):
+    """An input that the program asks for row by row: ``struct memplan_stream``."""
+
+    name: str
+    sample_bytes: int
 
 
 class ElfImage:
@@ -96,6 +103,15 @@ class ElfImage:
             )
             for index in range(self.constant(count))
         )
+
+    def streams(self) -> tuple[StreamEntry, ...]:
+        """Return the inputs that are asked for row by row: ``memplan_streams``."""
+        start, size = self.address("memplan_streams"), 16
+        entries = []
+        for at in range(start, start + size * self.constant("memplan_stream_count"), size):
+            channels, height, row_bytes = (self.word(at + offset) for offset in (4, 8, 12))
+            entries.append(StreamEntry(self._string(self.word(at)), channels * height * row_bytes))
+        return tuple(entries)
 
     def operations(self, section: str) -> tuple[str, ...]:
         """Return the operation of each step of a ``struct memplan_section``, by its symbol."""

@@ -2,8 +2,9 @@
  *
  * samples.bin   words (32 bits, little endian): number of batches, number of inputs, and for each
  *               input its bytes per batch; then the inputs of all batches in the order in which
- *               they are needed: at the start of each trip those that are streamed, and at the
- *               start of the first trip also those that hold the whole batch.
+ *               they are needed: at the start of each trip those that are read trip by trip, and
+ *               at the start of the first trip also those that hold the whole batch; behind them
+ *               the trip's samples of inputs that are asked for row by row, which count as inputs.
  * results.bin   after each trip the outputs, and after the last batch the parameters and their
  *               state, as they lie in the arena.
  */
@@ -13,8 +14,10 @@
 
 static uint8_t arena[MEMPLAN_ARENA_BYTES] __attribute__((section(".arena"), aligned(32)));
 static int32_t samples, results;
+/* Where the inputs of the next trip begin in samples.bin. */
+static uint32_t samples_position;
 /* Bit of each input whose buffer is smaller than a batch: it is read at the start of each trip. */
-static uint32_t streamed;
+static uint32_t by_trip;
 
 void memplan_mark_begin(void);
 void memplan_mark_end(void);
@@ -58,34 +61,75 @@ static void write_tensors(const struct memplan_tensor *tensors, uint32_t count) 
     }
 }
 
-static void read_tensor(const struct memplan_tensor *tensor) {
-    if (host_read(samples, place_of(&tensor->range), tensor->range.size) != 0)
+static void read_sample_bytes(uint32_t position, void *bytes, uint32_t size) {
+    if (host_seek(samples, position) != 0 || host_read(samples, bytes, size) != 0)
         device_stop("samples.bin ends too early");
 }
 
-static uint32_t read_word(void) {
+static uint32_t header_word(uint32_t number) {
     uint32_t word = 0;
-    if (host_read(samples, &word, sizeof word) != 0) device_stop("samples.bin ends too early");
+    read_sample_bytes(4u * number, &word, sizeof word);
     return word;
 }
 
+/* Of all samples of a trip; the header has those of a batch. */
+static uint32_t stream_trip_bytes(uint32_t stream) {
+    return header_word(2u + memplan_input_count + stream) / memplan_trips;
+}
+
 static uint32_t read_header(void) {
-    const uint32_t batches = read_word();
     if (memplan_input_count > 32) device_stop("a plan for a board has at most 32 inputs");
-    if (read_word() != memplan_input_count) device_stop("samples.bin has other inputs");
+    if (header_word(1) != memplan_input_count + memplan_stream_count)
+        device_stop("samples.bin has other inputs");
     for (uint32_t index = 0; index < memplan_input_count; index++) {
-        const uint32_t size = memplan_inputs[index].range.size, batch_bytes = read_word();
+        const uint32_t size = memplan_inputs[index].range.size;
+        const uint32_t batch_bytes = header_word(2u + index);
         if (batch_bytes == size) continue;
         if (batch_bytes != size * memplan_trips)
             device_stop("samples.bin has inputs of another size");
-        streamed |= 1u << index;
+        by_trip |= 1u << index;
     }
-    return batches;
+    samples_position = 4u * (2u + memplan_input_count + memplan_stream_count);
+    return header_word(0);
 }
 
 static void read_inputs(void) {
-    for (uint32_t index = 0; index < memplan_input_count; index++)
-        if (memplan_trip == 0 || (streamed >> index & 1u)) read_tensor(&memplan_inputs[index]);
+    for (uint32_t index = 0; index < memplan_input_count; index++) {
+        const struct memplan_range *range = &memplan_inputs[index].range;
+        if (memplan_trip != 0 && !(by_trip >> index & 1u)) continue;
+        read_sample_bytes(samples_position, place_of(range), range->size);
+        samples_position += range->size;
+    }
+    for (uint32_t stream = 0; stream < memplan_stream_count; stream++)
+        samples_position += stream_trip_bytes(stream);
+}
+
+/* Whether the step that runs declares that it writes these bytes. */
+static int may_write(const uint8_t *bytes, uint32_t size) {
+    const uint32_t offset = address_of(bytes) - address_of(memplan_arena);
+    for (uint32_t index = 0; index < device_step->write_count; index++) {
+        const struct memplan_range *range = &device_step->writes[index];
+        if (offset >= range->offset && size <= range->size &&
+            offset - range->offset <= range->size - size)
+            return 1;
+    }
+    return 0;
+}
+
+/* A row of a streamed input, in the middle of a step: into bytes that the step declares.  The
+ * trip's samples end where those of the next trip begin. */
+static void read_row(uint32_t stream, uint32_t sample, uint32_t row, uint8_t *bytes) {
+    const struct memplan_stream *of = &memplan_streams[stream];
+    const uint32_t channel_bytes = of->height * of->row_bytes;
+    uint32_t position = samples_position;
+    for (uint32_t last = memplan_stream_count; last > stream; last--)
+        position -= stream_trip_bytes(last - 1u);
+    position += sample * of->channels * channel_bytes + row * of->row_bytes;
+    if (!may_write(bytes, of->channels * of->row_bytes))
+        device_stop("a row of the input is asked for at bytes that the step does not write");
+    for (uint32_t channel = 0; channel < of->channels; channel++)
+        read_sample_bytes(position + channel * channel_bytes, bytes + channel * of->row_bytes,
+                          of->row_bytes);
 }
 
 static void before_step(const struct memplan_step *step) {
@@ -125,6 +169,7 @@ int main(void) {
     mpu_bound_memory();
     if (memplan_arena_bytes > sizeof arena) device_stop("plan.h and plan.c are of two plans");
     memplan_arena = arena;
+    memplan_read_row = read_row;
     check_section(&memplan_prologue);
     check_section(&memplan_body);
     check_section(&memplan_epilogue);

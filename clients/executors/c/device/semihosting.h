@@ -43,6 +43,12 @@ static inline uint32_t host_read(int32_t file, void *bytes, uint32_t size) {
     return (uint32_t)host_call(0x06, arguments);
 }
 
+/* The next transfer begins this far into the file.  Returns 0, or a negative number. */
+static inline int32_t host_seek(int32_t file, uint32_t position) {
+    const uint32_t arguments[2] = {(uint32_t)file, position};
+    return host_call(0x0A, arguments);
+}
+
 /* To the host's standard error. */
 static inline void host_print(const char *text) { host_call(0x04, text); }
 

@@ -107,6 +107,29 @@ def test_boards_agree_bit_by_bit_and_count_the_same_every_time(tmp_path: Path) -
 
 
 @needs_boards
+@pytest.mark.parametrize(("board", "strict"), [(PAIR[0], False), (PAIR[1], True)])
+def test_rows_of_an_input_come_while_a_step_runs(tmp_path: Path, board: str, strict: bool) -> None:
+    batches = hand_batches(3)
+    resident = run_program(program(tmp_path / "resident", board, strict=strict), batches)
+    streamed = program(tmp_path / "streamed", board, "STREAMED", strict=strict)
+    run = run_program(streamed, [(t, x) for x, t in batches])
+    assert run.results == resident.results
+    assert streamed.operations[1] == "x.rows"
+    with pytest.raises(DeviceError, match=r"x has parts of \[96\] bytes; multiples of 96 bytes"):
+        run_program(streamed, [(t, x[:1]) for x, t in batches])
+
+
+@needs_boards
+@pytest.mark.parametrize(("board", "strict"), [(PAIR[0], False), (PAIR[1], True)])
+def test_a_row_goes_where_the_step_writes_and_nowhere_else(
+    tmp_path: Path, board: str, strict: bool
+) -> None:
+    mutant = program(tmp_path, board, "STREAMED", "MUTANT_STREAM", strict=strict)
+    with pytest.raises(DeviceError, match=r"at bytes that the step does not write, in x\.rows"):
+        run_program(mutant, [(t, x) for x, t in hand_batches(1)])
+
+
+@needs_boards
 @pytest.mark.parametrize("mutant", ["MUTANT_UNDECLARED", "MUTANT_READ_ONLY"])
 def test_strict_mode_faults_at_what_a_step_does_not_declare(tmp_path: Path, mutant: str) -> None:
     built = program(tmp_path, "mps3-an547", mutant, strict=True)

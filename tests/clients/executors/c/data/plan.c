@@ -24,6 +24,23 @@ static float deep(const float *values) {
 }
 #endif
 
+#ifdef STREAMED
+/* x does not lie in the arena when the trip begins: three rows of two channels are asked for. */
+static void read_rows(void) {
+    for (uint32_t row = 0; row < 3; row++) {
+        const float *rows = FLOATS(ROWS_OFFSET);
+#ifdef MUTANT_STREAM
+        memplan_read_row(0, 0, row, memplan_arena + ROWS_OFFSET + 16);
+#else
+        memplan_read_row(0, 0, row, memplan_arena + ROWS_OFFSET);
+#endif
+        for (uint32_t channel = 0; channel < 2; channel++)
+            for (uint32_t column = 0; column < 4; column++)
+                FLOATS(X_OFFSET)[channel * 12 + row * 4 + column] = rows[channel * 4 + column];
+    }
+}
+#endif
+
 static void forward(void) {
     const float *x = FLOATS(X_OFFSET);
     float *y = FLOATS(Y_OFFSET);
@@ -89,7 +106,13 @@ static const struct memplan_range update_writes[] = {{W_OFFSET, 4}, {B_OFFSET, 4
 
 static const struct memplan_step prologue[] = {
     {clear_sums, "sums.clear", NULL, &sums, 0, 1, NULL, 0}};
+#ifdef STREAMED
+static const struct memplan_range rows_writes[] = {{X_OFFSET, 4 * SAMPLES}, {ROWS_OFFSET, 32}};
+#endif
 static const struct memplan_step body[] = {
+#ifdef STREAMED
+    {read_rows, "x.rows", NULL, rows_writes, 0, 2, NULL, 0},
+#endif
     {forward, "linear.forward", forward_reads, &y, sizeof forward_reads / sizeof *forward_reads, 1,
      NULL, 0},
     {loss, "loss", loss_reads, loss_writes, 2, 2, NULL, 0},
@@ -98,12 +121,22 @@ static const struct memplan_step epilogue[] = {
     {update, "linear.update", update_reads, update_writes, 3, 2, &loss_value, 1}};
 
 const struct memplan_section memplan_prologue = {prologue, 1};
-const struct memplan_section memplan_body = {body, 3};
+const struct memplan_section memplan_body = {body, sizeof body / sizeof *body};
 const struct memplan_section memplan_epilogue = {epilogue, 1};
 
 const struct memplan_tensor memplan_parameters[] = {
     {"w", {W_OFFSET, 4}, first_w}, {"b", {B_OFFSET, 4}, first_b}};
 const struct memplan_tensor memplan_inputs[] = {
-    {"x", {X_OFFSET, 4 * SAMPLES}, NULL}, {"t", {T_OFFSET, 4 * SAMPLES * TRIPS}, NULL}};
+#ifndef STREAMED
+    {"x", {X_OFFSET, 4 * SAMPLES}, NULL},
+#endif
+    {"t", {T_OFFSET, 4 * SAMPLES * TRIPS}, NULL}};
+const struct memplan_stream memplan_streams[] = {{"x", 2, 3, 16}};
 const struct memplan_tensor memplan_outputs[] = {{"loss", {LOSS_OFFSET, 4}, NULL}};
-const uint32_t memplan_parameter_count = 2, memplan_input_count = 2, memplan_output_count = 1;
+const uint32_t memplan_parameter_count = 2, memplan_output_count = 1;
+const uint32_t memplan_input_count = sizeof memplan_inputs / sizeof *memplan_inputs;
+#ifdef STREAMED
+const uint32_t memplan_stream_count = 1;
+#else
+const uint32_t memplan_stream_count = 0;
+#endif
