@@ -14,14 +14,12 @@ from memplan.clients.export.c.calls import copies, int8, linear, loss, normaliza
 from memplan.clients.export.c.calls.attention import attention, attention_backward
 from memplan.clients.export.c.calls.bits import apply_bits, range_bits
 from memplan.clients.export.c.calls.channel_strips import channel_strips
-from memplan.clients.export.c.calls.convolution import conv_input_gradient, convolution
+from memplan.clients.export.c.calls.convolution import conv_input_gradient
 from memplan.clients.export.c.calls.dropout import dropout
 from memplan.clients.export.c.calls.elementwise import EXPRESSIONS, elementwise, pointwise
 from memplan.clients.export.c.calls.embedding import embedding, embedding_dense_backward
-from memplan.clients.export.c.calls.int8_convolution import (
-    conv_input_gradient_int8w,
-    conv_int8,
-)
+from memplan.clients.export.c.calls.in_place_depthwise import any_conv_int8, any_convolution
+from memplan.clients.export.c.calls.int8_convolution import conv_input_gradient_int8w
 from memplan.clients.export.c.calls.reduction import mean, sum_all, sum_dims
 from memplan.clients.export.c.calls.row_strips import row_strips
 from memplan.clients.export.c.calls.update import clear, fused, update, weight_gradient
@@ -62,7 +60,7 @@ CALLS: Mapping[str, Maker] = {
     "aten.cat.default": copies.cat,
     "aten.clone.default": copies.copy,
     "aten.constant_pad_nd.default": copies.constant_pad,
-    "aten.convolution.default": convolution,
+    "aten.convolution.default": any_convolution,
     "aten.embedding.default": embedding,
     "aten.embedding_dense_backward.default": embedding_dense_backward,
     "aten.fill.Scalar": copies.fill,
@@ -96,7 +94,7 @@ CALLS: Mapping[str, Maker] = {
     "memplan.clear": clear,
     "memplan.conv_input_gradient": conv_input_gradient,
     "memplan.conv_input_gradient_int8w": conv_input_gradient_int8w,
-    "memplan.conv_int8": conv_int8,
+    "memplan.conv_int8": any_conv_int8,
     "memplan.conv_weight_gradient": weight_gradient,
     "memplan.conv_weight_gradient_int8x": weight_gradient,
     "memplan.dequantize": int8.dequantize,

@@ -14,6 +14,7 @@ from memplan.clients.executors.torch.arguments import resolve_arguments
 from memplan.clients.executors.torch.kernels.call import RUNNING as TORCH_RUNNING
 from memplan.clients.export.c.call import RUNNING
 from memplan.clients.export.c.calls.row_windows import WINDOWED
+from memplan.ir.fixed_point import fixed_point
 from memplan.ir.graph import Alternative, LocalArgument, OpGraph
 from memplan.ir.row_strips import StripEntry, read_program
 from memplan.tracing.settings import TraceSettings
@@ -166,6 +167,45 @@ def for_c(argument: Any, parts: Mapping[int, PartlyUpdated]) -> Any:
     return RUNNING if argument is TORCH_RUNNING else parts.get(id(argument), argument)
 
 
+def in_place_chains() -> Iterator[Chain]:
+    """Yield depthwise convolutions with a ring, into other bytes and into their operand's."""
+    generator = torch.Generator().manual_seed(9)
+    for kernel, padding, dilation in (
+        ((3, 3), (1, 1), (1, 1)),
+        ((5, 3), (4, 2), (2, 2)),
+        ((7, 7), (3, 3), (1, 1)),
+        ((1, 3), (0, 1), (1, 1)),
+        ((3, 5), (7, 2), (7, 1)),
+    ):
+        x = torch.randn(SAMPLES, 6, 7, 9, generator=generator)
+        w = torch.randn(6, 1, *kernel, generator=generator)
+        bias = torch.randn(6, generator=generator)
+        movement = ([1, 1], list(padding), list(dilation))
+        around = (*movement, False, [0, 0], 6)
+        yield in_place_chain("aten.convolution.default", (x, w, bias, *around), padding[0])
+        split = PartlyUpdated(w, 0, (1, 4))
+        yield in_place_chain("aten.convolution.default", (x, split, None, *around), padding[0])
+        x8 = torch.randint(-128, 128, x.shape, generator=generator).to(torch.int8)
+        w8 = torch.randint(-127, 128, w.shape, generator=generator).to(torch.int8)
+        bias32 = torch.randint(-9000, 9000, (6,), generator=generator).to(torch.int32)
+        factors = [fixed_point(0.003 * (i + 1)) for i in range(6)]
+        multipliers = torch.tensor([factor[0] for factor in factors], dtype=torch.int32)
+        shifts = torch.tensor([factor[1] for factor in factors], dtype=torch.int8)
+        rest = (*movement, 6, multipliers, shifts, -7, 5, -100, 110)
+        yield in_place_chain("memplan.conv_int8", (x8, w8, bias32, *rest), padding[0])
+        split = PartlyUpdated(w8, 0, (0, 5))
+        yield in_place_chain("memplan.conv_int8", (x8, split, None, *rest), padding[0])
+
+
+def in_place_chain(target: str, arguments: tuple[Any, ...], padding: int) -> Chain:
+    x = arguments[0]
+    plain = Case(target, arguments, (tuple(x.shape),), dtype=x.dtype)
+    rows = min(padding + 1, x.shape[2])
+    apart = replace(plain, workspace_bytes=rows * x.shape[3] * x.itemsize, used_up=x)
+    ways = (apart, replace(apart, result_at=0))
+    return Chain("in place", arguments, (), ways, (plain,), (torch.zeros_like(x),))
+
+
 def all_chains() -> Iterator[Chain]:
     for name, (build, x) in STRIP_NETWORKS.items():
         traced = traced_module(randomise(build()).eval(), {"x": x}, TraceSettings(mode="infer"))
@@ -174,6 +214,7 @@ def all_chains() -> Iterator[Chain]:
         case = quantized(network, size=size, mode="infer")
         yield from chains(name, case.graph, case.weights)
     yield hand_chain()
+    yield from in_place_chains()
 
 
 def chains(name: str, graph: OpGraph, weights: Mapping[str, Any]) -> Iterator[Chain]:
@@ -192,7 +233,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Chain], Progra
     return found, build_program(tmp_path_factory.mktemp("strips"), cases)
 
 
-@pytest.mark.parametrize("name", [*STRIP_NETWORKS, *INTEGERS, "by hand"])
+@pytest.mark.parametrize("name", [*STRIP_NETWORKS, *INTEGERS, "by hand", "in place"])
 def test_strips_give_the_bits_of_the_operations_by_themselves(
     name: str, built: tuple[list[Chain], Program]
 ) -> None:
