@@ -20,7 +20,8 @@ def lean_schedule(table: Table, ways: Mapping[int, int]) -> list[tuple[int, int]
     """Return what runs, in traced order, when each operation goes the way that spares most bytes.
 
     Bytes are those of all tensors that come into being at places of their own, and of all
-    workspaces.  Where it spares
+    workspaces; of what the forward saves for later twice as many, since they are there for long.
+    Where it spares
     bytes, an operation runs for the updates that it covers although no one reads its result.
     """
     needs = _Needs(table, ways)
@@ -30,7 +31,7 @@ def lean_schedule(table: Table, ways: Mapping[int, int]) -> list[tuple[int, int]
         running = work in needs.running
         least, best = 0, None
         for way in table.allowed[work]:
-            if not needs.may_use_up(work, way):
+            if not needs.may_take(work, way):
                 continue
             if running and way != needs.ways[work]:
                 before = needs.ways[work]
@@ -58,12 +59,18 @@ class _Needs:
         self.ways = dict(ways)
         self.running: set[int] = set()
         self.readers = [0] * len(table.size)
-        self.demanded = [work.demanded[0] for work in table.instance.works]
+        works = table.instance.works
+        self.is_forward = [work.phase == "forward" for work in works]
+        #: Of the readers of what the forward computes, those that are not forward.
+        self.later = [0] * len(table.size)
+        self.demanded = [work.demanded[0] for work in works]
         self.bytes = 0
         for work, _ in needed_schedule(table, ways):
             self._start(work)
         for item in table.kept:
-            self._acquire(item)
+            self.readers[item] += 1
+            if item in table.producer:
+                self._start(table.producer[item])
 
     def runs_alone(self, work: int, way: int) -> bool:
         """Tell whether all that a way covers runs by itself, so that it may be covered."""
@@ -73,7 +80,7 @@ class _Needs:
         """Let a running operation go another way; return by how much the bytes grow."""
         table, old, before = self.table, self.ways[work], self.bytes
         for item in table.reads[work][way]:
-            self._acquire(item)
+            self._acquire(item, work)
         self.bytes += self._bytes_of(work, way) - self._bytes_of(work, old)
         self.ways[work] = way
         for covered in table.covers[work][old]:
@@ -81,7 +88,7 @@ class _Needs:
         for covered in table.covers[work][way]:
             self._stop(covered)
         for item in table.reads[work][old]:
-            self._release(item)
+            self._release(item, work)
         return self.bytes - before
 
     def begin(self, work: int, way: int) -> int:
@@ -97,13 +104,21 @@ class _Needs:
         """Undo ``begin``."""
         self._stop(work)
 
-    def _acquire(self, item: int) -> None:
-        self.readers[item] += 1
+    def _count(self, item: int, reader: int, change: int) -> None:
+        self.readers[item] += change
+        producer = self.table.producer.get(item)
+        if producer is not None and self.is_forward[producer] and not self.is_forward[reader]:
+            before = self.later[item]
+            self.later[item] += change
+            self.bytes += self.table.size[item] * ((before + change > 0) - (before > 0))
+
+    def _acquire(self, item: int, reader: int) -> None:
+        self._count(item, reader, 1)
         if item in self.table.producer:
             self._start(self.table.producer[item])
 
-    def _release(self, item: int) -> None:
-        self.readers[item] -= 1
+    def _release(self, item: int, reader: int) -> None:
+        self._count(item, reader, -1)
         producer = self.table.producer.get(item)
         if producer is not None and not self._is_wanted(producer):
             self._stop(producer)
@@ -121,7 +136,7 @@ class _Needs:
             self.running.add(work)
             self.bytes += self._bytes_of(work, self.ways[work])
             for item in self.table.reads[work][self.ways[work]]:
-                self.readers[item] += 1
+                self._count(item, work, 1)
                 if item in self.table.producer:
                     waiting.append(self.table.producer[item])
 
@@ -137,12 +152,14 @@ class _Needs:
             for covered in self.table.covers[work][self.ways[work]]:
                 self._start(covered)
             for item in self.table.reads[work][self.ways[work]]:
-                self.readers[item] -= 1
+                self._count(item, work, -1)
                 if item in self.table.producer:
                     waiting.append(self.table.producer[item])
 
-    def may_use_up(self, work: int, way: int) -> bool:
-        """Tell whether no one else reads what a way uses up."""
+    def may_take(self, work: int, way: int) -> bool:
+        """Tell whether what a way uses up, or writes over, is free for that."""
+        if any(self.later[read] for read, _ in self.table.pairs[work][way]):
+            return False
         item = self.table.uses_up[work][way]
         if item < 0:
             return True
@@ -158,4 +175,5 @@ class _Needs:
         workspace, spent = table.workspace[work][way], table.uses_up[work][way]
         if spent >= 0:
             written -= min(written, table.size[spent] + workspace)
-        return written + workspace
+        shared = {taken: table.size[read] for read, taken in table.pairs[work][way]}
+        return written + workspace - sum(shared.values())
