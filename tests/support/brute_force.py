@@ -11,6 +11,8 @@ Why this is enough:
   newer one, u2, was computed.  If u2 lives beyond t it can serve that read itself and u1 ends
   earlier; else u2 can stand in u1's bytes from its computation to t, and its own bytes become
   free.  In-place results on either keep their address.  Either way nothing new overlaps.
+  (A read that uses up u1 cannot be served by a u2 that lives on.  The result is no larger than u1
+  then, so beside u2 a way that writes at once needs no more: graphs here offer both.)
 * *Nothing useless runs.*  Leaving out an operation whose results nobody reads frees bytes.
 
 So a plan is its sequence (``sequences``), in-place choices and packing (``exact_packing``).
@@ -177,7 +179,7 @@ class _Problem(Sequences):
                 ends[latest[bit]] = step + 1
             operands = {read: latest[read] for read, _ in way.pairs}
             for bit in bits(candidate.writes):
-                new(bit, step)
+                new(bit, step + (way.uses_up > 0))
             for read, write in way.pairs:
                 served.append((step, operands[read], latest[write], read, write))
             if way.workspace:

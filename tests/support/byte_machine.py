@@ -2,7 +2,8 @@
 
 A second opinion on the checker's replay: a plain byte array per region, no cells, no tokens.  An
 operation compares the bytes of its operands with the pattern that they must hold, then writes
-the patterns of its results.  Bytes that no live buffer owns are poisoned after every step.
+its workspace, over an operand that it uses up, and last the patterns of its results.  Bytes that no
+live buffer owns are poisoned after every step.
 """
 
 from __future__ import annotations
@@ -101,10 +102,14 @@ class _Machine:
         if step.workspace is not None:
             b = plan.buffers[step.workspace]
             self.write(b, pattern(b.size_bytes, "workspace", index, batch, trip))
+        place = None if way.uses_up is None else step.reads[way.uses_up]
+        if place is not None:
+            b = plan.buffers[place]
+            self.write(b, pattern(b.size_bytes, "used up", index, batch, trip))
         for name, place in zip(operation.writes, step.writes, strict=True):
             b = plan.buffers[place]
             self.write(b, self.value(b, name, batch, trip))
-        self.poison(index)
+        self.poison(index, () if way.uses_up is None else step.writes)
 
     def is_version(self, operation: Operation, name: str, batch: int, trip: int) -> bool:
         role = self.graph.tensor[name].role
@@ -129,16 +134,20 @@ class _Machine:
     def write(self, b: Buffer, value: bytes) -> None:
         self.memory[b.region][b.offset : b.offset + b.size_bytes] = value
 
-    def poison(self, index: int) -> None:
+    def poison(self, index: int, early: tuple[int, ...]) -> None:
         """Overwrite every byte that no buffer owns once this step is over.
 
         Outputs of the body's last step are read by the host before they die.
+
+        Args:
+            early: what is there already although it lives from the next step on only.
         """
         last_of_body = len(self.plan.prologue) + len(self.plan.body) - 1
         alive = {region: bytearray(len(memory)) for region, memory in self.memory.items()}
         for b in self.plan.buffers:
             is_read_now = index == last_of_body and b.tensor in self.graph.outputs
-            lives_on = b.start_step <= index and index + (not is_read_now) < b.end_step
+            start = b.start_step - (b.id in early)
+            lives_on = start <= index and index + (not is_read_now) < b.end_step
             if b.scope != "body" or lives_on:
                 alive[b.region][b.offset : b.offset + b.size_bytes] = b"\1" * b.size_bytes
         for region, memory in self.memory.items():

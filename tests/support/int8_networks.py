@@ -85,7 +85,12 @@ class Quantized:
 
 
 def quantized(
-    network: type[nn.Module], *, size: int = 8, batch: int = 4, **settings: object
+    network: type[nn.Module],
+    *,
+    size: int = 8,
+    batch: int = 4,
+    learning_rate: float = 4.0,
+    **settings: object,
 ) -> Quantized:
     """Trace a network in int8 on random samples that calibrate it and train it."""
     torch.manual_seed(3)
@@ -100,7 +105,11 @@ def quantized(
     x = torch.randn(batch, 3, size, size)
     model = load_module(module, (x,))
     samples = Samples({"x": x}, source="samples")
-    chosen = TraceSettings(quantize="int8", learning_rate=4.0, **settings)  # type: ignore[arg-type]
+    chosen = TraceSettings(
+        quantize="int8",
+        learning_rate=learning_rate,
+        **settings,  # type: ignore[arg-type]
+    )
     graph = trace(model, chosen, samples=samples)
     inputs = {
         tensor.id: x if tensor.role == "input" else torch.arange(batch) % 3

@@ -2,7 +2,8 @@
 
 Shares no code with the solver or the checker.  A body is a list of (operation, alternative);
 each read is served by the latest computation, each buffer lives until its last read, and
-addresses are stacked, or found by first fit where ``reuse``.
+addresses are stacked, or found by first fit where ``reuse``.  What uses an operand up writes its
+results a step later; that no one reads the operand again is up to the body.
 """
 
 from __future__ import annotations
@@ -163,8 +164,9 @@ class Layout:
             if scratch:
                 workspace = self._buffer(None, computation, index, index + 1, "body", scratch)
             writes = []
+            ready = index if way.uses_up is None else index + 1
             for name in operation.writes:
-                latest[name] = self._buffer(name, computation, index, index + 1, "body")
+                latest[name] = self._buffer(name, computation, ready, ready + 1, "body")
                 writes.append(latest[name])
             self.steps.append(
                 {

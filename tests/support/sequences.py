@@ -42,6 +42,8 @@ class Way:
     workspace: int
     #: (operand, result) as bits of tensors of equal size.
     pairs: tuple[tuple[int, int], ...]
+    #: Bit of an operand that is used up, or 0.
+    uses_up: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,11 @@ class Sequences:
                 )
                 if unavailable or not alternative_allowed(operation, way, self.by_layer):
                     continue
+                uses_up = 0
+                if way.uses_up is not None:
+                    uses_up = self.bit.get(way.reads[way.uses_up].tensor, 0)
+                    if not uses_up:
+                        continue  # it lives always
                 macs, moved = alternative_cost(operation, way, self.samples, self.by_layer)
                 pairs = tuple(
                     (self.bit[way.reads[pair.read].tensor], self.bit[operation.writes[pair.write]])
@@ -165,6 +172,7 @@ class Sequences:
                         macs=macs,
                         workspace=workspace_bytes(operation, way, self.samples, self.by_layer),
                         pairs=pairs,
+                        uses_up=uses_up,
                     )
                 )
                 for name in reads:
@@ -255,7 +263,16 @@ class Sequences:
                     spent += way.macs
                     if spent > self.most_macs:
                         continue
-                need = self._need(wanted | candidate.writes | way.reads, wanted, way)
+                if way.uses_up & wanted:
+                    continue
+                if way.uses_up:
+                    # What is written begins to live when the step is over.
+                    need = max(
+                        self._need(wanted & ~candidate.writes | way.reads, wanted, way),
+                        self._need(wanted | candidate.writes, wanted, None),
+                    )
+                else:
+                    need = self._need(wanted | candidate.writes | way.reads, wanted, way)
                 yield (i, w), need, ((wanted & ~candidate.writes) | way.reads, after, spent)
 
     def is_done(self, state: State) -> bool:
@@ -265,7 +282,7 @@ class Sequences:
             for ran, candidate in zip(runs, self.candidates, strict=True)
         )
 
-    def _need(self, live: int, wanted: int, way: Way) -> int:
+    def _need(self, live: int, wanted: int, way: Way | None) -> int:
         if live not in self._known_live:
             sizes = [self.size[name] for bit, name in self.name_of.items() if bit & live]
             self._known_live[live] = (
@@ -273,9 +290,10 @@ class Sequences:
                 max(map(self.padding, sizes), default=0),
             )
         total, padding = self._known_live[live]
-        total += round_up(way.workspace, self.alignment)
-        padding = max(padding, self.base_padding, self.padding(way.workspace))
-        pairs = [(read, write) for read, write in way.pairs if not read & wanted]
+        workspace = 0 if way is None else way.workspace
+        total += round_up(workspace, self.alignment)
+        padding = max(padding, self.base_padding, self.padding(workspace))
+        pairs = [] if way is None else [pair for pair in way.pairs if not pair[0] & wanted]
         if not pairs:
             return self.base + total - padding
         shared = max(

@@ -193,6 +193,7 @@ class _Everything:
         extra: list[Rectangle] = []
         serving = iter(served)
         reads: list[list[tuple[str, int] | None]] = []
+        used_up: list[tuple[int, tuple[str, int] | None]] = []
         for step, (operation, way) in enumerate(steps):
             mine: list[tuple[str, int] | None] = []
             for operand in way.reads:
@@ -216,9 +217,12 @@ class _Everything:
                     life[instance][1] = max(life[instance][1], step + 1)
                 mine.append(instance)
             reads.append(mine)
+            ready = step if way.uses_up is None else step + 1
             for name in operation.writes:
                 size = tensor_bytes(tensors[name], self.samples, self.mask)
-                life[name, step] = [step, step + 1, size]
+                life[name, step] = [ready, ready + 1, size]
+            if way.uses_up is not None:
+                used_up.append((step, mine[way.uses_up]))
             for name in operation.mutates:
                 always[name] = tensor_bytes(tensors[name], self.samples, self.mask)
             scratch = workspace_bytes(operation, way, self.samples, self.mask)
@@ -228,9 +232,15 @@ class _Everything:
             [(name, s) for s in range(first, last) if name in steps[s][0].writes]
             for name in self.graph.outputs
         ]
+        for step, instance in used_up:
+            if instance is None or life[instance][1] > step + 1 or step + 1 == last:
+                return None
+        gone = {instance for _, instance in used_up}
         fixed = [(0, total, size) for size in always.values()] + extra
         best: int | None = None
         for kept in product(*outputs):
+            if gone.intersection(kept):
+                continue
             lives = {instance: tuple(life[instance]) for instance in life}
             for instance in kept:
                 lives[instance] = (lives[instance][0], last, lives[instance][2])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from memplan.ir.blocks import cover_allowed, covered_operations, mutated_tensors
 from memplan.ir.channel_strips import CHANNEL_STRIPS
@@ -22,19 +22,43 @@ def random_body(
     seed: int,
     recompute: float = 0.2,
     plain: float = 0.3,
+    *,
+    streamed: bool = False,
 ) -> list[tuple[str, str]]:
     """Return what one trip needs, by random allowed alternatives.
 
     Args:
         recompute: probability with which a read of a backward operation is computed afresh.
         plain: probability with which an operation keeps its first alternative.
+        streamed: whether inputs come trip by trip, so that they may be used up.
     """
-    choose = random.Random(seed)
+    forbidden: set[tuple[str, str]] = set()
+    while True:
+        body = _random_body(graph, mask, trips, random.Random(seed), recompute, plain, forbidden)
+        wrong = _not_used_up(graph, body, trips > 1 and not streamed)
+        if not wrong:
+            return body
+        forbidden |= wrong
+
+
+def _random_body(
+    graph: OpGraph,
+    mask: Sequence[LayerUpdate],
+    trips: int,
+    choose: random.Random,
+    recompute: float,
+    plain: float,
+    forbidden: Set[tuple[str, str]],
+) -> list[tuple[str, str]]:
     by_layer = {update.layer: update for update in mask}
     updating = "update" if trips == 1 else "accumulate"
     ways: dict[str, str] = {}
     for operation in graph.operations:
-        allowed = _allowed(graph, operation, by_layer, updating)
+        allowed = [
+            way
+            for way in _allowed(graph, operation, by_layer, updating)
+            if (operation.id, way.name) not in forbidden
+        ]
         if allowed:
             way = allowed[0] if choose.random() < plain else choose.choice(allowed)
             ways[operation.id] = way.name
@@ -57,6 +81,26 @@ def random_body(
                     final.append((producer.id, ways[producer.id]))
         final.append((name, way_name))
     return final
+
+
+def _not_used_up(
+    graph: OpGraph, body: Sequence[tuple[str, str]], inputs_stay: bool
+) -> set[tuple[str, str]]:
+    """Return what would use up an operand that is needed behind it."""
+    wrong = set()
+    for index, (name, way_name) in enumerate(body):
+        way = _way(graph, name, way_name)
+        if way.uses_up is None:
+            continue
+        operand = way.reads[way.uses_up].tensor
+        if operand in graph.outputs or (inputs_stay and graph.tensor[operand].role == "input"):
+            wrong.add((name, way_name))
+        for later, later_way in body[index + 1 :]:
+            if any(read.tensor == operand for read in _way(graph, later, later_way).reads):
+                wrong.add((name, way_name))
+            if operand in graph.operation[later].writes:
+                break
+    return wrong
 
 
 def block_body(graph: OpGraph, mask: Sequence[LayerUpdate], trips: int) -> list[tuple[str, str]]:

@@ -94,7 +94,7 @@ def random_plan(
         wanted,
         mask,
         micro_batch=micro_batch,
-        body=random_body(graph, mask, trips, seed),
+        body=random_body(graph, mask, trips, seed, streamed=wanted.stream_inputs),
         reuse=True,
         in_place=True,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,8 @@ class Moment:
     trip: int
     trips: int
     seed: int
+    #: What the host gives for this trip, by tensor id.
+    inputs: Mapping[str, torch.Tensor]
 
 
 def call_aten(target: str, *arguments: Any, **keywords: Any) -> Any:
@@ -160,6 +162,10 @@ def _elementwise(at: Moment, *program: Any) -> torch.Tensor:
     return running
 
 
+def _input_rows(at: Moment, name: str) -> torch.Tensor:
+    return at.inputs[name]
+
+
 def _row_strips(at: Moment, *program: Any) -> torch.Tensor:
     """Every entry whole, in the order in which they stand."""
     results: list[torch.Tensor] = []
@@ -202,5 +208,6 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "memplan.dropout_backward": _dropout,
     "memplan.batch_norm_train": _batch_norm_train,
     "memplan.elementwise": _elementwise,
+    "memplan.input_rows": _input_rows,
     "memplan.row_strips": _row_strips,
 }

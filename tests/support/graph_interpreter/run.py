@@ -40,6 +40,8 @@ class Run:
         self.trip = 0
         self.full: dict[str, torch.Tensor] = {}
         self.storage: dict[str, torch.Tensor] = {}
+        #: Samples of this trip, by tensor id.
+        self.inputs: dict[str, torch.Tensor] = {}
 
     # Tensors
 
@@ -62,6 +64,7 @@ class Run:
                 if tensor.shape and tensor.shape[0].per_sample:
                     value = value[self.trip * self.samples : (self.trip + 1) * self.samples]
                 self.whole(tensor.id).copy_(value)
+                self.inputs[tensor.id] = value
 
     def allocate(self, tensor: Tensor) -> None:
         size = tensor.size_bytes.at(self.samples)
@@ -153,7 +156,7 @@ class Run:
         if not target.startswith("memplan."):
             return call_aten(target, *arguments, **keywords)
         update = self.mask.get(operation.layer) if operation.layer else None
-        moment = Moment(update, self.trip, self.trips, self.seed)
+        moment = Moment(update, self.trip, self.trips, self.seed, self.inputs)
         return OPERATIONS[target](moment, *arguments)
 
     # Updates

@@ -57,7 +57,13 @@ def forward_body(graph: OpGraph, choose: Mapping[str, str]) -> list[tuple[str, s
 def forward_plan(
     graph: OpGraph, choose: Mapping[str, str], batch: int, micro_batch: int, in_place: bool = True
 ) -> Plan:
-    request = PlanRequest(budget_bytes=2**40, batch=batch, compute_limit=None)
+    request = PlanRequest(
+        budget_bytes=2**40,
+        batch=batch,
+        compute_limit=None,
+        # What lies there for the whole batch cannot be used up.
+        stream_inputs=any("used_up" in name for name in choose.values()),
+    )
     plan = naive_plan(
         graph,
         request,
