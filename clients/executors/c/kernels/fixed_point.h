@@ -32,4 +32,8 @@ MEMPLAN_INLINE int8_t memplan_requantize(int32_t sum, int32_t multiplier, int32_
     return memplan_to_int8(wide < -1024 ? -1024 : wide > 1024 ? 1024 : (int32_t)wide, range);
 }
 
+/* The same of four neighbours. */
+void memplan_requantize_four(const int32_t *sums, int32_t multiplier, int32_t shift,
+                             const struct memplan_int8_range *range, int8_t *y);
+
 #endif
