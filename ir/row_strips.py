@@ -33,6 +33,7 @@ __all__ = [
     "program_fault",
     "read_program",
     "row_order",
+    "rows_to_prove",
     "spent_rows",
     "takes_rows",
     "used_up_fault",
@@ -43,7 +44,7 @@ ROW_STRIPS = "memplan.row_strips"
 INPUT_ROWS = "memplan.input_rows"
 #: Entries of a program; the order of rows is found by a recursion of this depth.
 MAX_ENTRIES = 100
-#: Rows of all entries and the operand, where an operand is used up.
+#: Of all programs of a graph that use an operand up: their order of rows is looked at to prove it.
 MAX_ROWS = 2**18
 
 
@@ -238,6 +239,11 @@ def spent_rows(
     return spent
 
 
+def rows_to_prove(entries: Sequence[StripEntry]) -> int:
+    """Return what it costs to prove that an operand is used up, in rows (see ``MAX_ROWS``)."""
+    return sum(entry.shape[1] * (1 + len(entry.locals())) for entry in entries)
+
+
 def program_fault(alternative: Alternative) -> str | None:
     """Return what is wrong with a program in an alternative, or None."""
     try:
@@ -276,11 +282,18 @@ def used_up_fault(alternative: Alternative, operand: Tensor, result: Tensor) -> 
     """Return why a program cannot use up an operand, or None.
 
     Finished rows of the result wait in the operand's bytes, in spent rows: there must be room.
+    A graph whose ``rows_to_prove`` are too many is not for this.
     """
     entries = read_program(alternative.arguments)
     shape = operand.shape[1:]
-    if len(shape) != 3 or any(size.per_sample or size.fixed < 1 for size in shape):
+    if (
+        len(shape) != 3
+        or operand.dtype == "bit"
+        or any(size.per_sample or size.fixed < 1 for size in shape)
+    ):
         return f"{operand.id} has no rows of fixed size"
+    if sum(read.tensor == operand.id for read in alternative.reads) > 1:
+        return f"{operand.id} is read in two ways"
     read = alternative.reads[alternative.uses_up or 0]
     if read.shape is not None and (read.shape, read.strides, read.offset) != (
         operand.shape,
@@ -289,11 +302,12 @@ def used_up_fault(alternative: Alternative, operand: Tensor, result: Tensor) -> 
     ):
         return f"{operand.id} is not read as it lies"
     channels, height, width = (size.fixed for size in shape)
-    if sum(entry.shape[1] for entry in entries) + height > MAX_ROWS:
-        return f"it has more than {MAX_ROWS} rows"
     dense = (Affine(channels * height * width), Affine(height * width), Affine(width), Affine(1))
     if operand.strides != dense or result.shape[0] != operand.shape[0]:
         return f"{operand.id} is not row-major, or has other samples than the result"
+    for entry in entries:
+        if _reads(entry, alternative.uses_up) and not _goes_by_rows(entry, height):
+            return f"{operand.id} is not read row by row by {entry.target}"
     spent = spent_rows(entries, lambda entry: _reads(entry, alternative.uses_up), height)
     row_bytes = _row_bytes(entries[-1])
     free_bytes = channels * width * BITS[operand.dtype] // 8
@@ -325,6 +339,12 @@ def _reads(entry: StripEntry, operand: int | None) -> bool:
         return isinstance(argument, OperandArgument) and argument.operand == operand
 
     return found((entry.arguments, entry.keywords))
+
+
+def _goes_by_rows(entry: StripEntry, height: int) -> bool:
+    """Tell whether an entry's last row needs rows at the end: else the operand is repeated."""
+    window = entry.window
+    return window.rows(entry.shape[1] - 1)[0] < height + window.padding
 
 
 def _is_source(entry: StripEntry) -> bool:

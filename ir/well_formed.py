@@ -11,10 +11,12 @@ from memplan.ir.dtypes import BITS
 from memplan.ir.limits import MAX_BYTES, MAX_CHANNELS, MAX_RANK
 from memplan.ir.row_strips import (
     INPUT_ROWS,
+    MAX_ROWS,
     ROW_STRIPS,
     locals_in,
     program_fault,
     read_program,
+    rows_to_prove,
     used_up_fault,
 )
 from memplan.ir.units import Affine
@@ -42,6 +44,7 @@ def _faults(graph: OpGraph) -> Iterator[str]:
         yield from _tensor_faults(tensor, samples)
     yield from _layer_faults(graph)
     yield from _quantization_faults(graph)
+    yield from _row_count_faults(graph)
     written: set[str] = {tensor.id for tensor in graph.tensors if tensor.role in _OUTSIDE}
     written -= {name for operation in graph.operations for name in operation.writes}
     for operation in graph.operations:
@@ -250,8 +253,25 @@ def _program_faults(
                 or source.role != "input"
                 or source.dtype != entry.dtype.dtype
                 or source.shape[1:] != tuple(Affine(size) for size in entry.shape)
+                or (result is not None and source.shape[0] != result.shape[0])
+                or operation.phase == "constant"
             ):
                 yield f"{place}: {entry.arguments[0]!r} is no input of the shape of its rows"
+
+
+def _row_count_faults(graph: OpGraph) -> Iterator[str]:
+    rows = 0
+    for operation in graph.operations:
+        for alternative in operation.alternatives:
+            if alternative.target != ROW_STRIPS or alternative.uses_up is None:
+                continue
+            try:
+                rows += rows_to_prove(read_program(alternative.arguments))
+            except ValueError:
+                return  # said elsewhere
+            if rows > MAX_ROWS:
+                yield f"programs that use operands up have more than {MAX_ROWS} rows in all"
+                return
 
 
 def _used_up_faults(

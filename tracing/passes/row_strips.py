@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import inf
 
-from memplan.ir.row_strips import MAX_ENTRIES, RowWindow
+from memplan.ir.row_strips import MAX_ENTRIES, MAX_ROWS, RowWindow, read_program, rows_to_prove
 from memplan.tracing.draft import Draft, DraftOperation, Recipe
 from memplan.tracing.row_local import row_local
 from memplan.tracing.strip_program import (
@@ -76,6 +76,8 @@ class _Network:
         self.links: dict[str, Link] = {}
         self.number: dict[str, int] = {}
         self.readers: dict[str, list[DraftOperation]] = {}
+        #: That may still be proved to be spent.
+        self.rows_left = MAX_ROWS
         for number, operation in enumerate(draft.operations):
             if operation.phase == "forward" and operation.target not in _SAVING:
                 for name in dict.fromkeys(view.tensor for view in operation.reads()):
@@ -187,7 +189,9 @@ class _Network:
         if chain[-1].result not in self.draft.outputs:
             recipe = used_up_recipe(self.draft, chain, start, f"{name}_used_up", self.samples)
             if recipe is not None:
-                yield recipe
+                self.rows_left -= rows_to_prove(read_program(recipe.arguments))
+                if self.rows_left >= 0:
+                    yield recipe
         if self.draft.stream_input_rows and self.draft.tensors[start].role == "input":
             yield streamed_recipe(self.draft, chain, start, f"{name}_streamed")
 
