@@ -1,5 +1,6 @@
 #include "int8_convolution.h"
 
+#include "int8_depthwise.h"
 #include "int8_pointwise.h"
 #include "int8_window.h"
 
@@ -10,6 +11,8 @@ void memplan_conv_int8_row(const struct memplan_conv_int8 *g,
     if (s->kernel_height * s->kernel_width * s->groups * s->stride_x == 1 && s->padding_x == 0 &&
         rows[0] != NULL) {
         memplan_int8_pointwise_row(g, w, rows[0], x_channel, y, y_channel);
+    } else if (memplan_int8_depthwise_does(s)) {
+        memplan_int8_depthwise_row(g, w, rows, x_channel, y, y_channel);
     } else {
         memplan_int8_window_row(g, w, rows, x_channel, y, y_channel);
     }
