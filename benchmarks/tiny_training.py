@@ -3,10 +3,11 @@
     python -m benchmarks.tiny_training [--networks mbv2-w0.35] [--schemes 99kb,98kb,auto]
 
 Every scheme is planned at batch 1, in int8, in the fewest bytes that are found within the time
-limit; then memplan chooses the mask itself, within 256 KB.  Lines are kept in ``build/`` as they
-are measured, so that an interrupted run goes on where it stopped; the section of the document is
-written from all of them.  The command fails where a scheme's analytic bytes are not those that it
-is named for, where no plan is found, or where the mask of ours is not worth more.
+limit, with the image resident and with its rows streamed; then memplan chooses the mask itself,
+within 256 KB.  Lines are kept in ``build/`` as they are measured, so that an interrupted run goes
+on where it stopped; the section of the document is written from all of them.  The command fails
+where a scheme's analytic bytes are not those that it is named for, where no plan is found, or where
+the mask of ours is not worth more.
 """
 
 from __future__ import annotations
@@ -35,8 +36,10 @@ from memplan.solver import solve
 
 __all__ = ["main", "scheme_importance", "trace_network"]
 
-#: Network, scheme, criterion.
-Key = tuple[str, str, str]
+#: Network, scheme, criterion, whether the image is streamed.
+Key = tuple[str, str, str, bool]
+#: A published scheme and whether its image is streamed, or the criterion of a mask of ours.
+Task = tuple[Scheme, bool] | Criterion
 
 #: Without samples; the first is the planner's default.
 CRITERIA: tuple[Criterion, ...] = ("tinytrain", "uniform")
@@ -70,15 +73,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             }
         if options.networks and network not in options.networks:
             continue
-        graph_hash = graph.content_hash()
-        tasks: list[Scheme | Criterion] = [*wanted]
+        streaming = trace_network(network, streamed=True)
+        tasks: list[Task] = [(scheme, image) for scheme in wanted for image in (False, True)]
         if not options.schemes or AUTO in options.schemes:
             tasks += CRITERIA
         for task in tasks:
-            key = (network, task.name, "") if isinstance(task, Scheme) else (network, AUTO, task)
+            key: Key
+            if isinstance(task, tuple):
+                key = (network, task[0].name, "", task[1])
+            else:
+                key = (network, AUTO, task, False)
+            traced = streaming if key[3] else graph
             row = known.get(key)
-            if row is None or row.graph_hash != graph_hash:
-                row = known[key] = _measure(network, graph, task, settings)
+            if row is None or row.graph_hash != traced.content_hash():
+                row = known[key] = _measure(network, traced, task, settings)
                 options.cache.parent.mkdir(parents=True, exist_ok=True)
                 with options.cache.open("a") as file:
                     file.write(row.model_dump_json() + "\n")
@@ -112,10 +120,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def trace_network(network: str) -> OpGraph:
-    """Return the int8 graph of one training step at batch 1, with ranked channels."""
+def trace_network(network: str, *, streamed: bool = False) -> OpGraph:
+    """Return the int8 graph of one training step at batch 1, with ranked channels.
+
+    Args:
+        network: one of ``NETWORKS``.
+        streamed: whether the rows of the image may come from the program.
+    """
     model = pipeline.load_model(NETWORKS[network])
-    options = pipeline.GraphOptions(quantize="int8")
+    options = pipeline.GraphOptions(quantize="int8", input_streamed=streamed or None)
     return pipeline.rank_channels(pipeline.trace_model(model, options, 1), model)
 
 
@@ -139,14 +152,13 @@ def _request(settings: Settings, criterion: Criterion = CRITERIA[0]) -> PlanRequ
     )
 
 
-def _measure(
-    network: str, graph: OpGraph, task: Scheme | Criterion, settings: Settings
-) -> Measured:
+def _measure(network: str, graph: OpGraph, task: Task, settings: Settings) -> Measured:
     """Return the smallest plan of a scheme, or a plan whose mask is chosen by a criterion."""
     began = time.monotonic()
     row = Measured(
         network=network,
-        scheme=task.name if isinstance(task, Scheme) else AUTO,
+        scheme=task[0].name if isinstance(task, tuple) else AUTO,
+        streamed=isinstance(task, tuple) and task[1],
         graph_hash=graph.content_hash(),
         arena_bytes=None,
         lower_bound_bytes=0,
@@ -154,13 +166,14 @@ def _measure(
         settings=settings,
         commit=commit(),
     )
-    if isinstance(task, Scheme):
-        asked = _request(settings).model_copy(update={"update": mask_of(graph, task)})
+    if isinstance(task, tuple):
+        scheme, _ = task
+        asked = _request(settings).model_copy(update={"update": mask_of(graph, scheme)})
         found = smallest_plan(
-            graph, asked, settings.seconds, lambda said: _tell(f"{network} {task.name}: {said}")
+            graph, asked, settings.seconds, lambda said: _tell(f"{network} {scheme.name}: {said}")
         )
         plan, bound = found.plan, found.lower_bound_bytes
-        row = row.model_copy(update={"analytic_bytes": analytic_bytes(graph, task).total})
+        row = row.model_copy(update={"analytic_bytes": analytic_bytes(graph, scheme).total})
     else:
         request = _request(settings, task)
         answer = solve(graph, request)
@@ -174,11 +187,13 @@ def _measure(
             "arena_bytes": plan.totals.arena_bytes,
             "parameter_bytes": plan.totals.persistent_bytes,
             "time_ns": plan.totals.time_ns,
-            "importance": 0 if isinstance(task, Scheme) else plan.totals.importance,
+            "importance": 0 if isinstance(task, tuple) else plan.totals.importance,
         }
     figures["solve_seconds"] = round(time.monotonic() - began, 1)
     row = row.model_copy(update=figures)
-    _tell(f"{network} {row.scheme} {row.criterion}: arena {row.arena_bytes}, bound {bound}")
+    image = " streamed" if row.streamed else ""
+    what = f"{network} {row.scheme}{image} {row.criterion}".strip()
+    _tell(f"{what}: arena {row.arena_bytes}, bound {bound}")
     return row
 
 
@@ -195,7 +210,7 @@ def _faults(row: Measured, importance: Importance, known: dict[Key, Measured]) -
         f"{where}: importance {row.importance}, scheme {name} has {units}"
         for name, units in importance[row.network, row.criterion].items()
         if units >= row.importance
-        and ((rival := known.get((row.network, name, ""))) is None or _fits(rival))
+        and ((rival := known.get((row.network, name, "", False))) is None or _fits(rival))
     ]
 
 
@@ -209,7 +224,7 @@ def _read(path: Path, settings: Settings) -> dict[Key, Measured]:
         return {}
     lines = [Measured.model_validate_json(line) for line in path.read_text().splitlines() if line]
     return {
-        (line.network, line.scheme, line.criterion): line
+        (line.network, line.scheme, line.criterion, line.streamed): line
         for line in lines
         if line.settings == settings
     }
