@@ -18,6 +18,7 @@ from memplan.clients.export.c.calls.elementwise import EXPRESSIONS
 from memplan.ir.graph import OpGraph
 from memplan.ir.plan import Plan
 from tests.clients.executors.training import Traced, traced
+from tests.support.int8_networks import Quantized
 
 __all__ = ["Exported", "export", "with_kernels"]
 
@@ -60,8 +61,8 @@ class Exported:
         return run_host(program, self.graph, self.plan, ids, self.weights, batches)
 
 
-def export(traced: Traced, plan: Plan, folder: Path) -> Exported:
+def export(traced: Traced | Quantized, plan: Plan, folder: Path) -> Exported:
     """Write the project of a plan."""
     values = first_values(traced.graph, plan, traced.weights)
     project = write_project(traced.graph, plan, values, folder)
-    return Exported(traced.graph, plan, traced.weights, project)
+    return Exported(traced.graph, plan, dict(traced.weights), project)
