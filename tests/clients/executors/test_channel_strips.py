@@ -2,90 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import pytest
-import torch
-from torch import nn
 
-from examples.mcunet import Block, InvertedResidual
 from memplan.clients.executors.torch import autograd_step, compare, run_step
 from memplan.ir.answer import Answer
-from memplan.ir.channel_strips import CHANNEL_STRIPS
 from memplan.ir.check import check
 from memplan.ir.errors import GraphError
-from memplan.ir.graph import Alternative, OpGraph
-from memplan.ir.plan import Plan
+from memplan.ir.graph import OpGraph
 from memplan.ir.request import LayerUpdate, PlanRequest
 from memplan.ir.units import Affine
 from memplan.solver import solve
-from memplan.tracing.settings import TraceSettings
-from tests.clients.executors.bodies import block_body
+from tests.clients.executors.block_plans import (
+    MASKS,
+    Optimizer,
+    block_plan,
+    blocks_of,
+    network,
+    without_blocks,
+)
 from tests.clients.executors.training import (
-    Traced,
     against_autograd,
     full_mask,
     random_inputs,
     random_mask,
     random_plan,
-    traced_module,
 )
 from tests.support.int8_networks import Residual, quantized
-from tests.support.models import randomise
-from tests.support.naive_plan import naive_plan
-
-Optimizer = Literal["sgd", "momentum", "adam"]
-
-SLICE = LayerUpdate(layer="2.layers.0", weight="input", channels=(0, 3), bias=True)
-BIASES = tuple(
-    LayerUpdate(layer=f"{block}.layers.{index}", bias=True)
-    for block in (2, 3)
-    for index in (0, 2, 4)
-)
-MASKS = {
-    "biases": (*BIASES, LayerUpdate(layer="0", bias=True)),
-    "slice": (
-        LayerUpdate(layer="0", weight="whole", bias=True),
-        SLICE,
-        *(update for update in BIASES if update.layer != SLICE.layer),
-        LayerUpdate(layer="6", weight="whole", bias=True),
-    ),
-    "one depthwise bias": (LayerUpdate(layer="0", bias=True), BIASES[1]),
-}
-
-
-def network(optimizer: Optimizer = "sgd", kernel: int = 5) -> Traced:
-    module = nn.Sequential(
-        nn.Conv2d(2, 4, 1), nn.ReLU6(), InvertedResidual(Block(4, 3, 4, kernel, 1, True)),
-        InvertedResidual(Block(4, 5, 6, 3, 2, False)),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3),
-    )  # fmt: skip
-    settings = TraceSettings(batch=3, learning_rate=0.05, optimizer=optimizer)
-    inputs = {"x": torch.zeros(2, 2, 9, 8)}
-    return traced_module(randomise(module).eval(), inputs, settings, 3)
-
-
-def blocks_of(graph: OpGraph, plan: Plan) -> dict[str, Alternative]:
-    """Return the channel strips that a plan takes, by operation."""
-    found = {}
-    for step in plan.body:
-        operation = graph.operation[step.operation]
-        way = next(way for way in operation.alternatives if way.name == step.alternative)
-        if way.target == CHANNEL_STRIPS:
-            found[operation.id] = way
-    return found
-
-
-def block_plan(graph: OpGraph, mask: tuple[LayerUpdate, ...], batch: int, micro_batch: int) -> Plan:
-    """Return a plan that takes the strips of every block, with all that they can cover."""
-    asked = PlanRequest(budget_bytes=2**40, batch=batch, update=mask, compute_limit=None)
-    body = block_body(graph, mask, batch // micro_batch)
-    plan = naive_plan(
-        graph, asked, mask, micro_batch=micro_batch, body=body, reuse=True, in_place=True
-    )
-    report = check(graph, plan)
-    assert report.accepted, report
-    return plan
 
 
 @pytest.mark.parametrize("mask_name", ["full", *MASKS])
@@ -137,7 +79,7 @@ def test_a_tight_plan_takes_the_strips() -> None:
         asked = PlanRequest(budget_bytes=budget, batch=1, update=mask, time_limit_seconds=3.0)
         return solve(graph, asked)
 
-    without = only_plain_blocks(case.graph)
+    without = without_blocks(case.graph)
     bound = solved(without, 1).lower_bound_bytes
     assert solved(without, bound - 1).status == "infeasible"
     plan = solved(case.graph, bound - 1).plan
@@ -147,21 +89,6 @@ def test_a_tight_plan_takes_the_strips() -> None:
     inputs = random_inputs(case.graph, 1, classes=3)
     _, verdict = against_autograd(case.graph, plan, case.weights, inputs, steps=3)
     assert verdict.ok, verdict
-
-
-def only_plain_blocks(graph: OpGraph) -> OpGraph:
-    """Return the graph without channel strips."""
-    operations = tuple(
-        operation.model_copy(
-            update={
-                "alternatives": tuple(
-                    way for way in operation.alternatives if way.target != CHANNEL_STRIPS
-                )
-            }
-        )
-        for operation in graph.operations
-    )
-    return graph.model_copy(update={"operations": operations})
 
 
 @pytest.mark.parametrize("micro_batch", [4, 2])
