@@ -9,11 +9,13 @@ from memplan.ir.graph import (
     AxisName,
     AxisSize,
     ChannelAxis,
+    DtypeArgument,
     InPlacePair,
     Layer,
     Loss,
     Mode,
     Operand,
+    OperandArgument,
     Operation,
     OpGraph,
     Optimizer,
@@ -22,9 +24,13 @@ from memplan.ir.graph import (
     Tensor,
     UpdatedAxis,
 )
+from memplan.ir.row_strips import ROW_STRIPS, Place, RowWindow, StripEntry
 from memplan.ir.units import Affine
 
-__all__ = ["Amount", "Cut", "GraphBuilder", "alternative"]
+__all__ = ["Amount", "Cut", "GraphBuilder", "Image", "alternative", "used_up_alternative"]
+
+#: Channels, rows, columns of a sample of single bytes.
+Image = tuple[int, int, int]
 
 Amount = int | tuple[int, int] | Affine
 #: Axis and channels: which part of a tensor or cost follows the mask.
@@ -65,6 +71,33 @@ def alternative(
     )
 
 
+def used_up_alternative(
+    reads: Iterable[str],
+    image: Image,
+    name: str = "rows_used_up",
+    stride: int = 1,
+    macs: Amount = 0,
+    moved: Amount = 0,
+) -> Alternative:
+    """Return a way that uses up the first of what it reads.
+
+    Row r of the result, a picture of this shape, needs the operand's rows below ``stride * (r +
+    1)``; it waits in a row of workspace, then in the operand.
+    """
+    channels, _, width = image
+    entry = StripEntry(
+        "aten.relu.default",
+        (OperandArgument(operand=0),),
+        (),
+        RowWindow(stride, stride),
+        image,
+        DtypeArgument(dtype="int8"),
+        Place(0, 1),
+    )
+    plain = alternative(reads, name, ROW_STRIPS, (), channels * width, macs, moved)
+    return plain.model_copy(update={"arguments": (entry.as_argument(),), "uses_up": 0})
+
+
 class GraphBuilder:
     """Collects tensors, operations and layers in the order in which they are named."""
 
@@ -92,16 +125,28 @@ class GraphBuilder:
         size: Amount,
         layer: str | None = None,
         cuts: Iterable[Cut] = (),
+        image: Image | None = None,
     ) -> str:
-        """Add a tensor of so many bytes and return its name."""
+        """Add a tensor of so many bytes and return its name.
+
+        Args:
+            image: the shape of a sample; all samples are of the same size then.
+        """
         size_bytes = affine(size)
+        shape, strides = (size_bytes,), (Affine(1),)
+        if image is not None:
+            channels, height, width = image
+            sample = channels * height * width
+            samples = Affine(size_bytes.fixed // sample, size_bytes.per_sample // sample)
+            shape = (samples, *map(Affine, image))
+            strides = tuple(map(Affine, (sample, height * width, width, 1)))
         self.tensors.append(
             Tensor(
                 id=name,
                 role=role,
                 dtype="int8",
-                shape=(size_bytes,),
-                strides=(Affine(1),),
+                shape=shape,
+                strides=strides,
                 size_bytes=size_bytes,
                 layer=layer,
                 slices=tuple(

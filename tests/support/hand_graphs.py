@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from memplan.ir.graph import Alternative, OpGraph
-from tests.support.graph_builder import Cut, GraphBuilder, alternative
+from tests.support.graph_builder import Cut, GraphBuilder, alternative, used_up_alternative
 
-__all__ = ["HAND_GRAPHS", "block", "chain", "diamond", "inference", "statistics", "two_layers"]
+__all__ = [
+    "HAND_GRAPHS",
+    "block",
+    "chain",
+    "diamond",
+    "inference",
+    "pictures",
+    "statistics",
+    "two_layers",
+]
 
 
 #: Channels of the layers of ``two_layers``.
@@ -124,6 +133,46 @@ def block(covers: tuple[str, ...] = ("w1", "b1")) -> OpGraph:
     way = alternative(["g.narrow", "x"], macs=(0, 20), moved=(0, 32))
     build.backward("w0.back", "g.w0", 32, way, "l0")
     build.sgd("w0", "g.w0", 32, "l0")
+    return build.build(["loss"])
+
+
+def pictures() -> OpGraph:
+    """Return two layers of pictures, each of whose results may lie where its operand was.
+
+    96 bytes a sample, again 96, then 48: beside each other they need 144 and more, but 112 where
+    the second layer uses its operand up (and 112 in the first, where the input is used up).  The
+    weight of layer ``l1`` needs that operand in the backward.
+    """
+    build = GraphBuilder("pictures")
+    build.tensor("x", "input", (0, 96), image=(2, 6, 8))
+    build.tensor("y", "label", (0, 8))
+    for name, size in (("w1", 24), ("w2", 32)):
+        build.tensor(name, "parameter", size)
+    build.layer("l1", weight="w1", parameters=24, macs=(0, 20))
+    build.layer("l2", weight="w2", parameters=32, macs=(0, 40))
+    build.tensor("h0", "activation", (0, 96), image=(2, 6, 8))
+    ways = [
+        alternative(["x"], macs=(0, 20), moved=(0, 192)),
+        used_up_alternative(["x"], (2, 6, 8), macs=(0, 20), moved=(0, 192)),
+    ]
+    build.operation("f0", "forward", ways, ["h0"], recomputable=True)
+    build.tensor("h1", "activation", (0, 48), image=(2, 3, 8))
+    ways = [
+        alternative(["h0", "w1"], macs=(0, 20), moved=(0, 144)),
+        used_up_alternative(["h0", "w1"], (2, 3, 8), stride=2, macs=(0, 20), moved=(0, 150)),
+    ]
+    build.operation("f1", "forward", ways, ["h1"], layer="l1", recomputable=True)
+    way = alternative(["h1", "w2"], macs=(0, 40), moved=(0, 64))
+    build.forward("head", "logits", (0, 16), way, layer="l2")
+    _loss_of_logits(build, "g.logits")
+    way = alternative(["g.logits", "h1"], macs=(0, 40), moved=(0, 64))
+    build.backward("w2.back", "g.w2", 32, way, layer="l2")
+    way = alternative(["g.logits", "w2"], macs=(0, 40), moved=(0, 64))
+    build.backward("head.back", "g.h1", (0, 48), way, layer="l2")
+    build.sgd("w2", "g.w2", 32, "l2")
+    way = alternative(["g.h1", "h0"], macs=(0, 20), moved=(0, 144))
+    build.backward("w1.back", "g.w1", 24, way, layer="l1")
+    build.sgd("w1", "g.w1", 24, "l1")
     return build.build(["loss"])
 
 
@@ -331,4 +380,5 @@ HAND_GRAPHS = {
     "statistics": statistics,
     "diamond": diamond,
     "inference": inference,
+    "pictures": pictures,
 }

@@ -135,6 +135,33 @@ def _block_of_two_trips() -> tuple[OpGraph, Plan]:
     return _block(2)
 
 
+def _used_up(trips: int) -> tuple[OpGraph, Plan]:
+    graph = hand_graphs.pictures()
+    request = PlanRequest(
+        budget_bytes=LARGE, batch=4, micro_batch=4 // trips, update="last-layer", stream_inputs=True
+    )
+    body = plain_body(graph, naive_plan(graph, request).update_of, trips)
+    body = [(name, "rows_used_up" if name in ("f0", "f1") else way) for name, way in body]
+    return graph, naive_plan(graph, request, body=body, reuse=True, in_place=True)
+
+
+def _used_up_in_one_trip() -> tuple[OpGraph, Plan]:
+    return _used_up(1)
+
+
+def _used_up_in_two_trips() -> tuple[OpGraph, Plan]:
+    return _used_up(2)
+
+
+def _used_up_and_recomputed() -> tuple[OpGraph, Plan]:
+    graph = hand_graphs.pictures()
+    request = PlanRequest(budget_bytes=LARGE, batch=4, update="full")
+    body = plain_body(graph, naive_plan(graph, request).update_of, 1)
+    body = [(name, "rows_used_up" if name == "f1" else way) for name, way in body]
+    body = with_recomputation(body, "f0", "w1.back")
+    return graph, naive_plan(graph, request, body=body, reuse=True, in_place=True)
+
+
 def _statistics() -> tuple[OpGraph, Plan]:
     graph = hand_graphs.statistics()
     return graph, naive_plan(graph, PlanRequest(budget_bytes=LARGE, batch=8), reuse=True)
@@ -163,6 +190,9 @@ BASES: dict[str, Callable[[], tuple[OpGraph, Plan]]] = {
     "block": _block_of_one_trip,
     "block-of-two-trips": _block_of_two_trips,
     "fused": _fused,
+    "used-up": _used_up_in_one_trip,
+    "used-up-in-two-trips": _used_up_in_two_trips,
+    "used-up-and-recomputed": _used_up_and_recomputed,
     "statistics": _statistics,
     "diamond": _diamond,
     "inference": _inference,

@@ -14,7 +14,7 @@ from tests.ir.check.bases import (
     steps_of,
     with_buffer,
 )
-from tests.ir.check.mutations.registry import last_reads, mutation, operation_at, written
+from tests.ir.check.mutations.registry import last_reads, mutation, operation_at, way_at, written
 from tests.support.naive_plan import naive_plan
 
 # Bytes.
@@ -41,6 +41,8 @@ def in_place_without_a_pair(case: Case) -> Iterator[Plan]:
     for index, step in enumerate(case.plan.steps):
         if operation_at(case, index).alternatives[0].in_place:
             continue
+        if way_at(case, index).uses_up is not None:
+            continue  # what is written last may lie anywhere
         for place in step.reads:
             if place is not None and step.writes:
                 operand = case.plan.buffers[place]
@@ -65,7 +67,7 @@ def _in_place(case: Case) -> Iterator[tuple[Buffer, Buffer, int]]:
     for index, step in enumerate(case.plan.steps):
         for read in step.reads:
             for write in step.writes:
-                if read is not None:
+                if read is not None and way_at(case, index).uses_up is None:
                     operand, result = case.plan.buffers[read], case.plan.buffers[write]
                     if operand.offset == result.offset:
                         yield operand, result, index

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from memplan.ir.check import Rule
-from memplan.ir.graph import Operation
+from memplan.ir.graph import Alternative, Operation
 from memplan.ir.plan import Buffer, Plan
 from tests.ir.check.bases import Case
 
-__all__ = ["MUTATIONS", "last_reads", "mutation", "operation_at", "written"]
+__all__ = ["MUTATIONS", "last_reads", "mutation", "operation_at", "way_at", "written"]
 
 Mutation = Callable[[Case], Iterator[Plan]]
 MUTATIONS: dict[str, tuple[Rule, Mutation, bool]] = {}
@@ -30,6 +30,11 @@ def mutation(rule: Rule, alone: bool = False) -> Callable[[Mutation], Mutation]:
 
 def operation_at(case: Case, index: int) -> Operation:
     return case.graph.operation[case.plan.steps[index].operation]
+
+
+def way_at(case: Case, index: int) -> Alternative:
+    name = case.plan.steps[index].alternative
+    return next(way for way in operation_at(case, index).alternatives if way.name == name)
 
 
 def written(case: Case) -> list[Buffer]:
