@@ -6,6 +6,8 @@
 #define FACTORS 16
 /* Places of the largest int8 kernel that is converted once per channel: 7 x 7. */
 #define TAPS 49
+/* What has an array on the stack by itself has it only while it runs. */
+#define APART __attribute__((noinline))
 
 /* Where weights are: in `frozen`, `slice` or both; floats or `integers`. */
 struct storage {
@@ -93,8 +95,9 @@ MEMPLAN_INLINE void sum_pixels(const float *factors, int32_t count, const float 
 }
 
 /* The gradient behind the depthwise convolution: gy times a column of the projecting weight. */
-static void project(const struct memplan_strips *g, const struct memplan_strips_operands *v,
-                    int32_t sample, int32_t channel, float *plane) {
+APART static void project(const struct memplan_strips *g,
+                          const struct memplan_strips_operands *v, int32_t sample,
+                          int32_t channel, float *plane) {
     const int32_t count = g->lines * g->pixels;
     for (int32_t p = 0; p < count; ++p) {
         plane[p] = 0.0f;
@@ -148,8 +151,8 @@ MEMPLAN_INLINE void add_pixels(const float *factors, int32_t count, const float 
 }
 
 /* A channel's part of gx: the plane times a row of the expanding weight. */
-static void expand(const struct memplan_strips *g, const struct memplan_strips_operands *v,
-                   int32_t channel, const float *plane, float *gx) {
+APART static void expand(const struct memplan_strips *g, const struct memplan_strips_operands *v,
+                         int32_t channel, const float *plane, float *gx) {
     const int32_t pixels = g->window.height * g->window.width;
     for (int32_t first = 0; first < g->inputs; first += FACTORS) {
         float factors[FACTORS];
