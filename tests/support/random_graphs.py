@@ -14,11 +14,12 @@ from random import Random
 
 from hypothesis import strategies as st
 
-from memplan.ir.graph import Alternative, OpGraph
+from memplan.ir.graph import Alternative, Operation, OpGraph, Tensor
 from memplan.ir.request import PlanRequest
-from tests.support.graph_builder import Amount, Cut, GraphBuilder, alternative
+from memplan.ir.units import Affine
+from tests.support.graph_builder import Amount, Cut, GraphBuilder, alternative, used_up_alternative
 
-__all__ = ["graphs", "random_graph", "random_request"]
+__all__ = ["graphs", "random_graph", "random_request", "with_used_up"]
 
 INPUT: tuple[Cut, ...] = (("input", 2),)
 OUTPUT: tuple[Cut, ...] = (("output", 4),)
@@ -42,6 +43,61 @@ def random_graph(seed: int, mode: str | None = None, tiny: bool = False) -> OpGr
     if (mode or draw.random.choice(("train", "train", "train", "infer"))) == "infer":
         return _infer(f"infer{seed}", draw)
     return _train(f"train{seed}", draw)
+
+
+def with_used_up(graph: OpGraph, seed: int) -> OpGraph:
+    """Return the graph with further ways that use up what an operation reads first.
+
+    What they read and write becomes a picture of one column.  It is the same graph where no
+    operation has a result that fits into its first operand.
+    """
+    random = Random(seed)
+    pictures: set[str] = set()
+    operations = []
+    for operation in graph.operations:
+        operand = graph.tensor[operation.alternatives[0].reads[0].tensor]
+        rows = _rows_that_fit(graph, operation, operand)
+        if rows and random.random() < 0.7:
+            plain = operation.alternatives[0]
+            names = [read.tensor for read in plain.reads]
+            way = used_up_alternative(names, (1, rows, 1))
+            way = way.model_copy(update={"macs": plain.macs, "moved_bytes": plain.moved_bytes})
+            pictures |= {operand.id, operation.writes[0]}
+            operation = operation.model_copy(
+                update={"alternatives": (*operation.alternatives, way)}
+            )
+        operations.append(operation)
+    tensors = [_column(t) if t.id in pictures else t for t in graph.tensors]
+    changes = {"operations": tuple(operations), "tensors": tuple(tensors)}
+    return OpGraph.from_json(graph.model_copy(update=changes).to_json())
+
+
+def _rows_that_fit(graph: OpGraph, operation: Operation, operand: Tensor) -> int:
+    """Return the bytes of a sample of the result, or 0 where it cannot lie in the operand."""
+    if len(operation.writes) != 1 or operation.mutates:
+        return 0
+    result = graph.tensor[operation.writes[0]]
+    for tensor in (operand, result):
+        if tensor.role not in ("input", "activation", "gradient") or tensor.slices:
+            return 0
+    if result.id in graph.outputs:
+        return 0
+    sizes = [(t.size_bytes.fixed, t.size_bytes.per_sample) for t in (operand, result)]
+    varies = sizes[0][1] > 0
+    if (sizes[1][1] > 0) != varies or any(fixed and each for fixed, each in sizes):
+        return 0
+    have, wanted = (size[varies] for size in sizes)
+    return wanted if wanted <= have else 0
+
+
+def _column(tensor: Tensor) -> Tensor:
+    """Return a tensor of single bytes as (samples, 1, bytes of a sample, 1)."""
+    size = tensor.size_bytes
+    rows = size.per_sample or size.fixed
+    samples = Affine(0, 1) if size.per_sample else Affine(1)
+    shape = (samples, Affine(1), Affine(rows), Affine(1))
+    strides = (Affine(rows), Affine(rows), Affine(1), Affine(1))
+    return tensor.model_copy(update={"shape": shape, "strides": strides})
 
 
 def random_request(

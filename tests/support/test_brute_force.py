@@ -14,7 +14,7 @@ from tests.support.exact_plan import exact_plan
 from tests.support.graph_builder import GraphBuilder, alternative
 from tests.support.hand_graphs import HAND_GRAPHS, chain, diamond
 from tests.support.naive_plan import naive_plan
-from tests.support.random_graphs import random_graph, random_request
+from tests.support.random_graphs import random_graph, random_request, with_used_up
 from tests.support.slow_oracle import slow_oracle
 
 
@@ -62,6 +62,29 @@ def test_equals_the_slow_oracle_on_larger_graphs(seed: int) -> None:
     truth = slow_oracle(graph, request)
     assert truth.smallest_arena == smallest
     assert truth.key == (best.key if best else None)
+
+
+def test_equals_the_slow_oracle_where_operands_are_used_up() -> None:
+    smaller = 0
+    for seed in range(40):
+        plain = random_graph(seed, tiny=True)
+        graph = with_used_up(plain, seed)
+        request = random_request(seed, plain, tiny=True)
+        smallest = smallest_arena(graph, request)
+        without = smallest_arena(plain, request)
+        assert smallest is not None and without is not None and smallest <= without
+        smaller += smallest < without
+        request = with_budget(request, smallest + Random(seed).choice((0, 4, 16, 40)))
+        best = brute_force(graph, request)
+        truth = slow_oracle(graph, request)
+        assert truth.smallest_arena == smallest
+        assert truth.key == (best.key if best else None)
+        assert best is not None
+        plan = exact_plan(graph, request, best)
+        report = check(graph, plan)
+        assert report.accepted, "\n".join(map(str, report.verdicts))
+        assert plan.totals.arena_bytes == best.arena_bytes
+    assert smaller > 5
 
 
 @pytest.mark.parametrize("seed", range(100))

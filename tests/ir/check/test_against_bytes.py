@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-from memplan.ir.check import check
+from memplan.ir.check import Rule, check
 from memplan.ir.plan import Plan, Step
 from memplan.ir.request import PlanRequest
+from tests.clients.executors.bodies import random_body
 from tests.ir.check.bases import Case, bases, move_step, with_buffer, with_step
 from tests.support.brute_force import masks, micro_batches
 from tests.support.byte_machine import run_faults
 from tests.support.naive_plan import naive_plan
-from tests.support.random_graphs import random_graph, random_request
+from tests.support.random_graphs import random_graph, random_request, with_used_up
 
 
 @pytest.mark.parametrize("case", bases(), ids=lambda case: case.name)
@@ -43,6 +44,35 @@ def test_random_plans_are_accepted_and_run(seed: int) -> None:
     report = check(graph, plan)
     assert report.accepted, "\n".join(map(str, report.verdicts))
     assert run_faults(graph, plan) == []
+
+
+def test_random_plans_that_use_operands_up() -> None:
+    used_up = [_uses_up(seed) for seed in range(60)]
+    assert sum(used_up) >= 20
+
+
+def _uses_up(seed: int) -> bool:
+    """Check a plan with random alternatives, and what becomes of it; tell if it uses tensors up."""
+    random = Random(seed)
+    plain = random_graph(seed)
+    graph = with_used_up(plain, seed)
+    request = random_request(seed, plain)
+    mask = random.choice(masks(graph, request))
+    micro_batch = random.choice(micro_batches(graph, request))
+    trips = request.batch // micro_batch
+    body = random_body(graph, mask, trips, seed, plain=0.1, streamed=request.stream_inputs)
+    plan = naive_plan(graph, request, mask, micro_batch, body, reuse=True, in_place=True)
+    report = check(graph, plan)
+    # Recomputation here is as it comes, and may be more than the request allows.
+    rules = {verdict.rule for verdict in report.verdicts}
+    assert rules <= {Rule.COMPUTE_LIMIT, Rule.COMPUTATION}, "\n".join(map(str, report.verdicts))
+    assert run_faults(graph, plan) == []
+    uses_up = any("used_up" in name for _, name in body)
+    for _ in range(20 * uses_up):
+        broken = _break(plan, random)
+        if run_faults(graph, broken):
+            assert not rules.issuperset(v.rule for v in check(graph, broken).verdicts)
+    return uses_up
 
 
 def _break(plan: Plan, random: Random) -> Plan:
