@@ -133,7 +133,8 @@ class GraphBuilder:
             image: the shape of a sample; all samples are of the same size then.
         """
         size_bytes = affine(size)
-        shape, strides = (size_bytes,), (Affine(1),)
+        shape: tuple[Affine, ...] = (size_bytes,)
+        strides: tuple[Affine, ...] = (Affine(1),)
         if image is not None:
             channels, height, width = image
             sample = channels * height * width

@@ -47,7 +47,8 @@ def test_any_overlap_with_what_dies_is_accepted(name: str) -> None:
         plan = at(plan, place, end)
         end += plan.buffers[place].size_bytes
     operand, workspace, result = (plan.buffers[p] for p in (*first, step.writes[0]))
-    accepted, rejected = set(), set()
+    accepted: set[int] = set()
+    rejected: set[int] = set()
     for offset in range(plan.totals.arena_bytes + 2):
         moved = at(plan, result.id, offset)
         found = {verdict.rule for verdict in check(graph, moved).verdicts}
