@@ -1,6 +1,7 @@
 # make demo   set up, plan a real model to 256KB, check the plan, train a step with it
 # make test   set up for development; lint, types, tests
 # make mcu    train in 256KB of RAM on emulated Cortex-M boards; needs Debian packages, see README
+# make learn  adapt a small network to new digits in int8, in generated C; ten minutes
 #
 # PYTHON   interpreter that makes the virtual environment
 # VENV     where it goes
@@ -9,7 +10,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO := build/demo
 
-.PHONY: demo test check mcu examples schemas lock clean
+.PHONY: demo test check mcu learn examples schemas lock clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed
@@ -36,6 +37,10 @@ check:
 
 mcu: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.mcu
+
+# scikit-learn, whose digits it takes, comes with the development tools.
+learn: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks.learning
 
 examples: $(VENV)/.installed
 	$(BIN)/python -m examples.run_all
