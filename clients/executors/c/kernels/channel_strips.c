@@ -16,49 +16,57 @@ struct storage {
     int32_t axis, count;
 };
 
-MEMPLAN_INLINE float number_at(const void *from, const int integers, int32_t place) {
-    return integers ? (float)((const int8_t *)from)[place] : ((const float *)from)[place];
+MEMPLAN_INLINE float number_at(const void *from, const int integers, int32_t place, float scale) {
+    return integers ? (float)((const int8_t *)from)[place] * scale : ((const float *)from)[place];
 }
 
-/* `count` weights of a matrix, below each other (down) or behind each other, from this one on. */
-MEMPLAN_INLINE void take_from(struct storage w, const int integers, int32_t columns, int32_t row,
-                              int32_t column, const int down, int32_t count, float *factors) {
-    int32_t first = row * columns + column, step = down ? columns : 1;
-    const int16_t *places = NULL;
+/* `count` weights of a matrix, below each other (down) or behind each other, from this one on.
+ * `scales` are those of the rows of integers. */
+MEMPLAN_INLINE void take_from(struct storage w, const int integers, const float *scales,
+                              int32_t columns, int32_t row, int32_t column, const int down,
+                              int32_t count, float *factors) {
+    int32_t place = row * columns + column, step = down ? columns : 1;
+    const float *scale = integers ? scales + row : NULL;
     if (w.slice != NULL && (w.axis == 0) == (down != 0)) {
-        places = w.position + (down ? row : column);
-    } else if (w.slice != NULL && w.position[down ? column : row] >= 0) {
-        /* All of them are in the slice. */
-        const int32_t place = w.position[down ? column : row];
+        /* Each is here or there. */
+        const int16_t *position = w.position + (down ? row : column);
+        const int32_t first = down ? column : row * w.count, far = down ? columns : 1;
+        for (int32_t i = 0; i < count; ++i) {
+            const int here = position[i] < 0;
+            factors[i] = number_at(here ? w.frozen : w.slice, integers,
+                                   here ? place : first + position[i] * far,
+                                   integers ? *scale : 1.0f);
+            place += step;
+            scale += integers ? down : 0;
+        }
+        return;
+    }
+    if (w.slice != NULL && w.position[down ? column : row] >= 0) {
+        const int32_t position = w.position[down ? column : row];
         w.frozen = w.slice;
-        first = down ? row * w.count + place : place * columns + column;
+        place = down ? row * w.count + position : position * columns + column;
         step = down ? w.count : 1;
     }
     for (int32_t i = 0; i < count; ++i) {
-        if (places != NULL && places[i] >= 0) {
-            factors[i] = number_at(w.slice, integers,
-                                   down ? places[i] * columns + column : row * w.count + places[i]);
-        } else {
-            factors[i] = number_at(w.frozen, integers, first + i * step);
-        }
+        factors[i] = number_at(w.frozen, integers, place, integers ? *scale : 1.0f);
+        place += step;
+        scale += integers ? down : 0;
     }
 }
 
-static void take(const struct memplan_strips_weight *w, int32_t columns, int32_t row,
-                 int32_t column, const int down, int32_t count, float *factors) {
+/* The same of any weight. */
+MEMPLAN_INLINE void take(const struct memplan_strips_weight *w, int32_t columns, int32_t row,
+                         int32_t column, const int down, int32_t count, float *factors) {
     if (w->real != NULL) {
         const struct memplan_split_weight *from = w->real;
         const struct storage storage = {from->frozen, from->slice, from->position, from->axis,
                                         from->count};
-        take_from(storage, 0, columns, row, column, down, count, factors);
-        return;
-    }
-    const struct memplan_split_int8 *from = w->integers;
-    const struct storage storage = {from->frozen, from->slice, from->position, from->axis,
-                                    from->count};
-    take_from(storage, 1, columns, row, column, down, count, factors);
-    for (int32_t i = 0; i < count; ++i) {
-        factors[i] *= w->scales[down ? row + i : row];
+        take_from(storage, 0, NULL, columns, row, column, down, count, factors);
+    } else {
+        const struct memplan_split_int8 *from = w->integers;
+        const struct storage storage = {from->frozen, from->slice, from->position, from->axis,
+                                        from->count};
+        take_from(storage, 1, w->scales, columns, row, column, down, count, factors);
     }
 }
 
