@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from benchmarks.table import markdown_table
+from memplan.ir.blocks import block_cost
 from memplan.ir.graph import Alternative, Operation, OpGraph
 from memplan.ir.plan import Plan
-from memplan.ir.sizes import alternative_cost
 
 __all__ = ["profile"]
 
@@ -29,7 +29,8 @@ def profile(graph: OpGraph, plan: Plan, instructions: Sequence[int]) -> str:
         operation, alternative = _chosen(graph, step.operation, step.alternative)
         key = (alternative.target, step.operation)
         spent[key] += count
-        macs[key] += alternative_cost(operation, alternative, plan.micro_batch, plan.update_of)[0]
+        mask = plan.update_of
+        macs[key] += block_cost(graph, operation, alternative, plan.micro_batch, mask)[0]
     total = sum(spent.values())
     kinds = _table("kind", lambda key: key[0], spent, macs, total, len(spent))
     operations = _table("operation", lambda key: key[1], spent, macs, total, LISTED)
