@@ -9,13 +9,54 @@ struct spot {
     int32_t row_step, row_back, column_step, column_back;
 };
 
+/* Weights of one input channel, from output `first` on; where the outputs are cut, they do not
+ * follow each other. */
+struct column {
+    const int8_t *start;
+    int32_t step;
+};
+
+static struct column column_of(const struct memplan_split_int8 *w, int32_t first, int32_t i,
+                               int32_t inputs) {
+    const int updated = w->slice != NULL && w->axis == 1 && w->position[i] >= 0;
+    return (struct column){memplan_int8_kernel(w, first, i, inputs, 1),
+                           updated ? w->count : inputs};
+}
+
+/* sums[4 t + p]: input channels i and i + 1 at four inputs p whose gy are neighbours, with kernels
+ * of one element.  `cut` (along the outputs) is a constant where this is called. */
+MEMPLAN_INLINE void four_pointwise(const struct memplan_convolution *g, const float *x,
+                                   const struct memplan_scaled_int8 *w, int32_t first,
+                                   int32_t outputs, int32_t i, const int cut, float *sums) {
+    const int32_t inputs = g->inputs / g->groups;
+    const struct column left = column_of(&w->weight, first, i, inputs);
+    const struct column right = column_of(&w->weight, first, i + 1, inputs);
+    const int8_t *u = left.start, *v = right.start;
+    const float *scales = w->scales + first;
+    float a0 = 0.0f, a1 = 0.0f, a2 = 0.0f, a3 = 0.0f;
+    float b0 = 0.0f, b1 = 0.0f, b2 = 0.0f, b3 = 0.0f;
+    for (int32_t o = 0; o < outputs; ++o) {
+        if (cut) {
+            u = memplan_int8_kernel(&w->weight, first + o, i, inputs, 1);
+            v = u + 1;
+        }
+        const float c = (float)*u * scales[o], d = (float)*v * scales[o];
+        a0 += c * x[0], a1 += c * x[1], a2 += c * x[2], a3 += c * x[3];
+        b0 += d * x[0], b1 += d * x[1], b2 += d * x[2], b3 += d * x[3];
+        u += left.step, v += right.step;
+        x += g->output.channel;
+    }
+    sums[0] = a0, sums[1] = a1, sums[2] = a2, sums[3] = a3;
+    sums[4] = b0, sums[5] = b1, sums[6] = b2, sums[7] = b3;
+}
+
 /* sums[4 t + p]: input channel i + t at four inputs p.  `results` is a constant where this is
- * called, as is `single`: kernels have one element. */
+ * called. */
 MEMPLAN_INLINE void four(const struct memplan_convolution *g, const struct spot *v, const float *gy,
                          const struct memplan_scaled_int8 *w, int32_t first, int32_t outputs,
-                         int32_t i, const int results, const int single, float *sums) {
+                         int32_t i, const int results, float *sums) {
     const int32_t inputs = g->inputs / g->groups;
-    const int32_t size = single ? 1 : g->kernel_height * g->kernel_width;
+    const int32_t size = g->kernel_height * g->kernel_width;
     const int32_t next = g->output.pixel;
     const int whole = w->weight.slice == NULL;
     const int8_t *row = w->weight.frozen + (first * inputs + i) * size;
@@ -29,13 +70,10 @@ MEMPLAN_INLINE void four(const struct memplan_convolution *g, const struct spot 
             s = results == 2 ? memplan_int8_kernel(&w->weight, o, i + 1, inputs, size) : u;
         }
         const float scale = w->scales[o];
-        const int32_t rows = single ? 1 : v->rows.count, columns = single ? 1 : v->columns.count;
-        for (int32_t y = 0; y < rows; ++y) {
+        for (int32_t y = 0; y < v->rows.count; ++y) {
             const float *x = image - y * v->row_back * g->output.row;
-            int32_t place = single ? 0
-                                   : (v->rows.first + y * v->row_step) * g->kernel_width +
-                                         v->columns.first;
-            for (int32_t k = 0; k < columns; ++k) {
+            int32_t place = (v->rows.first + y * v->row_step) * g->kernel_width + v->columns.first;
+            for (int32_t k = 0; k < v->columns.count; ++k) {
                 const float c = (float)u[place] * scale;
                 const float x0 = x[0], x1 = x[next], x2 = x[2 * next], x3 = x[3 * next];
                 a0 += c * x0, a1 += c * x1, a2 += c * x2, a3 += c * x3;
@@ -82,16 +120,20 @@ static void all_channels(const struct memplan_convolution *g, const struct spot 
                          const struct memplan_scaled_int8 *w, int32_t group, float *gx,
                          int32_t step) {
     const int32_t inputs = g->inputs / g->groups, outputs = g->outputs / g->groups;
-    const int single = g->kernel_height * g->kernel_width == 1 && v->rows.count == 1;
+    const int single =
+        g->kernel_height * g->kernel_width * g->output.pixel == 1 && v->rows.count == 1;
+    const float *x = gy + v->rows.output * g->output.row + v->columns.output * g->output.pixel;
     for (int32_t i = 0; i < inputs; i += 2) {
         const int32_t together = smaller(2, inputs - i);
         float sums[8];
-        if (together == 2 && single) {
-            four(g, v, gy, w, group * outputs, outputs, i, 2, 1, sums);
+        if (together == 2 && single && w->weight.slice != NULL && w->weight.axis == 0) {
+            four_pointwise(g, x, w, group * outputs, outputs, i, 1, sums);
+        } else if (together == 2 && single) {
+            four_pointwise(g, x, w, group * outputs, outputs, i, 0, sums);
         } else if (together == 2) {
-            four(g, v, gy, w, group * outputs, outputs, i, 2, 0, sums);
+            four(g, v, gy, w, group * outputs, outputs, i, 2, sums);
         } else {
-            four(g, v, gy, w, group * outputs, outputs, i, 1, 0, sums);
+            four(g, v, gy, w, group * outputs, outputs, i, 1, sums);
         }
         for (int32_t t = 0; t < together; ++t) {
             for (int32_t p = 0; p < 4; ++p) {

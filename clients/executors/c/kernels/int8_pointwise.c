@@ -19,17 +19,27 @@ MEMPLAN_INLINE int32_t weight_at(const struct memplan_split_int8 *w, struct row 
     return row.start != NULL ? row.start[c] : *memplan_int8_kernel(w, row.output, c, inputs, 1);
 }
 
-/* Weights of channels c to c + 3. */
-MEMPLAN_INLINE uint32_t four_weights(const struct memplan_split_int8 *w, struct row row, int32_t c,
-                                     int32_t inputs, const int cut) {
-    if (!cut) {
-        return memplan_four(row.start + c);
-    }
-    int8_t found[4];
+MEMPLAN_INLINE uint32_t with_byte(uint32_t four, int32_t i, int8_t byte) {
+    return (four & ~(0xffu << 8 * i)) | (uint32_t)(uint8_t)byte << 8 * i;
+}
+
+/* Weights of channels c to c + 3 of `outputs` neighbouring rows, where they are cut along the
+ * inputs: the frozen ones, with those that are updated put in. */
+MEMPLAN_INLINE void four_cut_weights(const struct memplan_split_int8 *w, int32_t output,
+                                     const int outputs, int32_t c, int32_t inputs, uint32_t *u,
+                                     uint32_t *v) {
+    const int8_t *frozen = w->frozen + output * inputs + c;
+    const int8_t *slice = w->slice + output * w->count;
+    *u = memplan_four(frozen);
+    *v = outputs == 2 ? memplan_four(frozen + inputs) : 0;
+#pragma GCC unroll 4
     for (int32_t i = 0; i < 4; ++i) {
-        found[i] = *memplan_int8_kernel(w, row.output, c + i, inputs, 1);
+        const int32_t place = w->position[c + i];
+        if (place >= 0) {
+            *u = with_byte(*u, i, slice[place]);
+            *v = outputs == 2 ? with_byte(*v, i, slice[place + w->count]) : 0;
+        }
     }
-    return memplan_four(found);
 }
 
 /* sums[4 t + p] += products of output t at four neighbouring pixels p, for one or two outputs.
@@ -44,8 +54,13 @@ MEMPLAN_INLINE void four_pixels(const struct memplan_split_int8 *w, const struct
     int32_t b0 = sums[4], b1 = sums[5], b2 = sums[6], b3 = sums[7];
     int32_t c = 0;
     for (; c + 4 <= inputs; c += 4) {
-        const uint32_t u = four_weights(w, rows[0], c, inputs, cut);
-        const uint32_t v = outputs == 2 ? four_weights(w, rows[1], c, inputs, cut) : 0;
+        uint32_t u, v;
+        if (cut) {
+            four_cut_weights(w, rows[0].output, outputs, c, inputs, &u, &v);
+        } else {
+            u = memplan_four(rows[0].start + c);
+            v = outputs == 2 ? memplan_four(rows[1].start + c) : 0;
+        }
         const uint32_t even = memplan_four(x), even_next = memplan_four(x + 2 * x_channel);
         const uint32_t left = memplan_low_halves(even, even_next);
         const uint32_t right = memplan_high_halves(even, even_next);
@@ -109,8 +124,10 @@ void memplan_int8_pointwise_row(const struct memplan_conv_int8 *g,
         for (; p + 4 <= width; p += 4) {
             int32_t sums[8] = {starts[0], starts[0], starts[0], starts[0],
                                starts[1], starts[1], starts[1], starts[1]};
-            if (together == 1) {
+            if (together == 1 && rows[0].start == NULL) {
                 four_pixels(&w->weight, rows, 1, 1, inputs, x + p, x_channel, sums);
+            } else if (together == 1) {
+                four_pixels(&w->weight, rows, 1, 0, inputs, x + p, x_channel, sums);
             } else if (rows[0].start == NULL) {
                 four_pixels(&w->weight, rows, 2, 1, inputs, x + p, x_channel, sums);
             } else {
