@@ -23,7 +23,7 @@ from memplan.clients.executors.c.device_tools import compiler_version, emulator_
 __all__ = ["Row", "explain", "row_of", "section"]
 
 #: A step of hundreds of millions of instructions takes the emulator some seconds.
-TIMEOUT_SECONDS = 300.0
+TIMEOUT_SECONDS = 900.0
 
 
 @dataclass(frozen=True, slots=True)
