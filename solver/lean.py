@@ -9,6 +9,7 @@ are chosen one after the other, from the end of the step.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 
 from memplan.solver.schedule import Table
 from memplan.solver.ways import needed_schedule
@@ -29,9 +30,13 @@ def lean_schedule(table: Table, ways: Mapping[int, int]) -> list[tuple[int, int]
         if work not in ways:
             continue
         running = work in needs.running
-        least, best = 0, None
+        least, best = 0.0, None
+        may_take = needs.may_take
+        if running and not needs.is_spent_by(work, needs.ways[work]):
+            # One that runs later reads what this one would use up.
+            least, may_take = inf, needs.is_spent_by
         for way in table.allowed[work]:
-            if not needs.may_take(work, way):
+            if not may_take(work, way):
                 continue
             if running and way != needs.ways[work]:
                 before = needs.ways[work]
@@ -160,6 +165,10 @@ class _Needs:
         """Tell whether what a way uses up, or writes over, is free for that."""
         if any(self.later[read] for read, _ in self.table.pairs[work][way]):
             return False
+        return self.is_spent_by(work, way)
+
+    def is_spent_by(self, work: int, way: int) -> bool:
+        """Tell whether no one else needs what a way uses up, if it does."""
         item = self.table.uses_up[work][way]
         if item < 0:
             return True

@@ -140,9 +140,14 @@ def plain_ways(table: Table) -> dict[int, int]:
 
 
 def _single(table: Table) -> list[tuple[int, ...]]:
-    """Return for each operation the allowed alternatives that execute it alone."""
+    """Return for each operation the allowed alternatives that execute it alone, come what may.
+
+    What uses an operand up is none of them: another operation may read that operand later.
+    """
     return [
-        tuple(way for way in allowed if not table.covers[index][way])
+        tuple(
+            way for way in allowed if not table.covers[index][way] and table.uses_up[index][way] < 0
+        )
         for index, allowed in enumerate(table.allowed)
     ]
 
