@@ -16,7 +16,7 @@ from memplan.solver.progress import Reporter
 from memplan.solver.schedule import Table
 from memplan.solver.solution import Solution, place
 from memplan.solver.techniques import Techniques
-from memplan.solver.time_bound import time_lower_bound
+from memplan.solver.time_bound import linear_time_lower_bound, time_lower_bound
 
 __all__ = ["Pursuit", "Side", "cannot_improve", "fits", "shrink", "try_mask"]
 
@@ -38,6 +38,15 @@ class Side:
     #: Schedules to go on from, the latest, per mask.
     _known: dict[frozenset[LayerUpdate], list[Steps]] = field(default_factory=dict)
     _estimate: MemoryEstimate | None = None
+    _least_time_ns: dict[frozenset[LayerUpdate], int] = field(default_factory=dict)
+
+    def least_time_ns(self, mask: Mask) -> int:
+        """Return a proven bound on the time of every plan of this mask; found once."""
+        key = frozenset(mask.values())
+        if key not in self._least_time_ns:
+            table = Table.of(fix_mask(self.instance, mask))
+            self._least_time_ns[key] = linear_time_lower_bound(table)
+        return self._least_time_ns[key]
 
     def memory_estimate(self) -> MemoryEstimate:
         """Return the additive estimate of what update masks take; made once."""

@@ -14,7 +14,7 @@ from memplan.ir.request import PlanRequest
 from memplan.solver.attempts import Pursuit, Side, cannot_improve, shrink, try_mask
 from memplan.solver.bounds import ByteBound, lower_bound
 from memplan.solver.clock import Clock
-from memplan.solver.instance import build_instance, fix_mask
+from memplan.solver.instance import build_instance
 from memplan.solver.joint import build_joint_model, default_computations
 from memplan.solver.joint.lexicographic import solve_levels
 from memplan.solver.levels import Proof
@@ -22,10 +22,8 @@ from memplan.solver.mask_estimate import choose_mask
 from memplan.solver.mask_search import search_masks
 from memplan.solver.micro_batches import allowed_micro_batches
 from memplan.solver.progress import Progress, Reporter
-from memplan.solver.schedule import Table
 from memplan.solver.solution import Solution
 from memplan.solver.techniques import Techniques
-from memplan.solver.time_bound import time_lower_bound
 
 __all__ = ["Outcome", "search"]
 
@@ -250,9 +248,7 @@ def _unrestricted_proof(pursuit: Pursuit, sides: list[Side]) -> Proof:
     only = only and all(side.instance.outside_ways == 1 for side in sides)
     if only and proof.importance == -best.worth.minus_importance:
         mask = best.instance.mask()
-        proof.time_ns = min(
-            time_lower_bound(Table.of(fix_mask(side.instance, mask))) for side in sides
-        )
+        proof.time_ns = min(side.least_time_ns(mask) for side in sides)
     return proof
 
 

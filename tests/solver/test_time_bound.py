@@ -4,11 +4,11 @@ import pytest
 
 from memplan.ir.graph import OpGraph
 from memplan.ir.request import LayerUpdate
-from memplan.solver.time_bound import time_lower_bound
+from memplan.solver.time_bound import linear_time_lower_bound, time_lower_bound
 from tests.solver.problems import skip, table_of, time_ns
 from tests.support.brute_force import brute_force
 from tests.support.graph_builder import GraphBuilder, alternative
-from tests.support.hand_graphs import chain
+from tests.support.hand_graphs import block, chain
 from tests.support.random_graphs import random_graph, random_request
 
 
@@ -69,4 +69,37 @@ def test_never_above_the_fastest_plan(seed: int) -> None:
         alignment_bytes=asked.alignment_bytes,
         stream_inputs=asked.stream_inputs,
     )
-    assert time_lower_bound(table) <= best.time_ns
+    assert time_lower_bound(table) <= linear_time_lower_bound(table) <= best.time_ns
+
+
+def two_roads() -> OpGraph:
+    """Both ways of the last operation come after the first one, by different operations."""
+    build = GraphBuilder("two_roads", mode="infer", symbolic=False, traced_batch=1)
+    build.tensor("x", "input", 8)
+    for name in ("a", "b", "c", "out"):
+        build.tensor(name, "activation", 8)
+    build.operation("f", "forward", alternative(["x"], macs=500), ["a"])
+    build.operation("g", "forward", alternative(["a"], macs=20), ["b"])
+    build.operation("h", "forward", alternative(["a"], macs=30), ["c"])
+    ways = [alternative(["b"], macs=10), alternative(["c"], "other", macs=10)]
+    build.operation("last", "forward", ways, ["out"])
+    return build.build(["out"])
+
+
+def test_what_all_roads_come_from_counts_whole() -> None:
+    table = table_of(two_roads())
+    assert linear_time_lower_bound(table) == time_ns(500, 20, 10)
+    assert time_lower_bound(table) < time_ns(500, 20, 10)
+
+
+@pytest.mark.parametrize("phase", ["update", "accumulate"])
+def test_a_block_that_covers_updates_is_a_way_to_do_them(phase: str) -> None:
+    graph = block()
+    trips = 1 if phase == "update" else 2
+    asked = random_request(0, graph, tiny=True).model_copy(
+        update={"update": "full", "batch": 2, "micro_batch": 2 // trips, "compute_limit": None}
+    )
+    best = brute_force(graph, asked)
+    assert best is not None
+    table = table_of(graph, samples=2 // trips, batch=2)
+    assert time_lower_bound(table) <= linear_time_lower_bound(table) <= best.time_ns

@@ -1,0 +1,84 @@
+"""Linear programs whose bounds hold whatever the solver's tolerances are.
+
+A solver's optimum is right up to rounding, so it proves nothing.  But any multipliers y >= 0 of the
+rows give a bound of their own (Neumaier and Shcherbina, 2004): of
+
+    min c x   with   A x >= b,   0 <= x <= 1
+
+it is ``b y + sum over j of min(0, c_j - A_j y)``.  The solver's multipliers, rounded to fractions,
+are put into that formula and it is evaluated in whole numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ortools.linear_solver.python import model_builder
+
+__all__ = ["LinearProgram"]
+
+#: Multipliers are rounded to this part of one.
+_FRACTION = 2**24
+
+
+@dataclass
+class LinearProgram:
+    """Minimize ``sum costs[j] x[j]`` over x in [0, 1] under rows ``sum a x >= b``; all integers."""
+
+    costs: list[int] = field(default_factory=list)
+    rows: list[tuple[tuple[tuple[int, int], ...], int]] = field(default_factory=list)
+
+    def variable(self, cost: int = 0) -> int:
+        """Add a variable; return its number."""
+        self.costs.append(cost)
+        return len(self.costs) - 1
+
+    def at_least(self, terms: Sequence[tuple[int, int]], bound: int) -> None:
+        """Add the row ``sum of factor * x[variable] >= bound`` for (variable, factor) terms."""
+        self.rows.append((tuple(terms), bound))
+
+    def lower_bound(self, seconds: float) -> int:
+        """Return a whole number that no solution in whole costs is below; proved.
+
+        If the solver does not get done in time, its multipliers may still give a bound; without any
+        the bound is that of no rows.
+        """
+        return self.bound_by(self._multipliers(seconds))
+
+    def bound_by(self, multipliers: Sequence[float]) -> int:
+        """Return the bound that multipliers of the rows prove, rounded up to a whole number.
+
+        Negative multipliers count as 0.
+        """
+        whole = [max(0, round(y * _FRACTION)) for y in multipliers]
+        left = [cost * _FRACTION for cost in self.costs]
+        total = 0
+        for (terms, bound), y in zip(self.rows, whole, strict=True):
+            if y:
+                total += bound * y
+                for variable, factor in terms:
+                    left[variable] -= factor * y
+        total += sum(cost for cost in left if cost < 0)
+        return -(-total // _FRACTION)
+
+    def _multipliers(self, seconds: float) -> list[float]:
+        model = model_builder.Model()  # type: ignore[no-untyped-call]  # ortools has no types here
+        helper = model.helper
+        for cost in self.costs:
+            index = helper.add_var()
+            helper.set_var_lower_bound(index, 0.0)
+            helper.set_var_upper_bound(index, 1.0)
+            helper.set_var_objective_coefficient(index, float(cost))
+        for terms, bound in self.rows:
+            row = helper.add_linear_constraint()
+            helper.set_constraint_lower_bound(row, float(bound))
+            helper.set_constraint_upper_bound(row, float("inf"))
+            for variable, factor in terms:
+                helper.add_term_to_constraint(row, variable, float(factor))
+        solver = model_builder.Solver("glop")
+        solver.set_time_limit_in_seconds(max(0.01, seconds))
+        status = solver.solve(model)
+        if status not in (model_builder.SolveStatus.OPTIMAL, model_builder.SolveStatus.FEASIBLE):
+            return [0.0] * len(self.rows)
+        return [float(y) for y in solver.dual_values(model.get_linear_constraints())]
