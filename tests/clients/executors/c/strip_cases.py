@@ -11,7 +11,7 @@ import torch
 from memplan.ir.channel_strips import ChannelStrips, CoveredUpdate, Window, Workspace
 from tests.clients.executors.c.kernel_program import Case, PartlyUpdated
 
-__all__ = ["strip_cases"]
+__all__ = ["Block", "strip_case", "strip_cases"]
 
 _GENERATOR = torch.Generator().manual_seed(1)
 
@@ -117,10 +117,11 @@ BLOCKS: dict[str, Block] = {
 
 
 def strip_cases() -> dict[str, Case]:
-    return {f"channel strips, {name}": _case(block) for name, block in BLOCKS.items()}
+    return {f"channel strips, {name}": strip_case(block) for name, block in BLOCKS.items()}
 
 
-def _case(block: Block) -> Case:
+def strip_case(block: Block) -> Case:
+    """Return a call on random operands."""
     n, c, k = block.samples, block.channels, len(block.saved) or block.inputs
     inner = block.window.output(block.size)
     outer = block.size

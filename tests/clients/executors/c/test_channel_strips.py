@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from memplan.clients.executors.c.host import Variant
 from memplan.clients.executors.c.values import first_values
 from memplan.clients.executors.torch import run_step
 from memplan.clients.export.c import write_project
+from memplan.clients.export.c.call import UnsupportedError
 from memplan.ir.answer import Answer
 from memplan.ir.check import check
 from memplan.ir.graph import OpGraph
@@ -28,7 +31,9 @@ from tests.clients.executors.block_plans import (
     network,
     without_blocks,
 )
+from tests.clients.executors.c.kernel_program import Case, build_program
 from tests.clients.executors.c.projects import Exported
+from tests.clients.executors.c.strip_cases import Block, strip_case
 from tests.clients.executors.training import full_mask, random_inputs
 from tests.support.int8_networks import Quantized, Residual, quantized
 
@@ -37,6 +42,10 @@ pytestmark = pytest.mark.skipif(
 )
 
 STEPS = 2
+
+
+def tall_kernel() -> Case:
+    return strip_case(Block(kernel=(17, 1), padding=(8, 0)))
 
 
 def export(
@@ -137,3 +146,20 @@ def test_a_tight_plan_runs_in_the_bytes_that_plain_blocks_do_not_fit(tmp_path: P
     inputs = random_inputs(case.graph, 1, classes=3)
     agrees(exported, inputs)
     same_bits(exported, inputs, "filled", "unshared")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"workspace_bytes": 96}, r"smaller than its planes \(\d+ B\)"),
+        ({"covered": ()}, "3 updates and covers 0"),
+        ({"arguments": ()}, "18 arguments are needed"),
+        ({"arguments": tall_kernel().arguments}, "a kernel of 17 rows"),
+    ],
+)
+def test_what_the_kernel_does_not_do_is_refused(
+    changes: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    case = replace(strip_case(Block()), **changes)
+    with pytest.raises(UnsupportedError, match=reason):
+        build_program(tmp_path, [case])
