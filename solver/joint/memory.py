@@ -94,6 +94,7 @@ def _add_lifetimes(joint: JointModel) -> None:
     for (t, d), end in joint.end.items():
         producer = instance.producer.get(t)
         start: Literal | int
+        shortest = 1
         if producer is None:
             # Before the body, so that the first step may take its bytes.
             present, start = _given_and_read(joint, t), -1
@@ -104,12 +105,13 @@ def _add_lifetimes(joint: JointModel) -> None:
                 begin = model.new_int_var(0, joint.beyond, f"begin_{t}_{d}")
                 model.add(begin == start + sum(late))
                 start = begin
+                shortest = 0  # where the first step of its life writes over it
         joint.present[t, d] = present
         until = end
         if gives[t, d]:
             until = model.new_int_var(0, joint.beyond, f"until_{t}_{d}")
             model.add(until == end - sum(gives[t, d]))
-        length = model.new_int_var(1, joint.beyond + 1, f"length_{t}_{d}")
+        length = model.new_int_var(shortest, joint.beyond + 1, f"length_{t}_{d}")
         joint.lifetime[t, d] = model.new_optional_interval_var(
             start, length, until, present, f"lifetime_{t}_{d}"
         )
