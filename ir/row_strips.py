@@ -32,6 +32,7 @@ __all__ = [
     "locals_in",
     "program_fault",
     "read_program",
+    "ring_fault",
     "row_order",
     "rows_to_prove",
     "spent_rows",
@@ -207,6 +208,32 @@ def row_order(entries: Sequence[StripEntry]) -> list[tuple[int, int]]:
     for row in range(entries[-1].shape[1]):
         compute(len(entries) - 1, row)
     return order
+
+
+def ring_fault(entries: Sequence[StripEntry], order: Sequence[tuple[int, int]]) -> str | None:
+    """Return which row is needed after another took its place, or None.
+
+    Args:
+        order: ``row_order(entries)``.
+    """
+    held: dict[tuple[Any, int], tuple[int, int]] = {}
+
+    def slot(index: int, row: int) -> tuple[Any, int]:
+        place = entries[index].place
+        return (place, row if place is None else row % place.rows)
+
+    for index, row in order:
+        entry = entries[index]
+        for source in entry.locals():
+            for needed in entry.window.rows(row):
+                inside = 0 <= needed < entries[source].shape[1]
+                if inside and held.get(slot(source, needed)) != (source, needed):
+                    return (
+                        f"entry {index} needs row {needed} of entry {source}, which is gone: its "
+                        "ring has too few rows"
+                    )
+        held[slot(index, row)] = (index, row)
+    return None
 
 
 def spent_rows(

@@ -1,18 +1,7 @@
 #include "used_up.h"
 
+#include "bytes.h"
 #include "meeting.h"
-
-/* Bytes go four at a time where they can. */
-static void copy(uint8_t *to, const uint8_t *from, int32_t size) {
-    int32_t i = 0;
-    for (uint32_t word; i + 4 <= size; i += 4) {
-        __builtin_memcpy(&word, from + i, 4);
-        __builtin_memcpy(to + i, &word, 4);
-    }
-    for (; i < size; ++i) {
-        to[i] = from[i];
-    }
-}
 
 static void copy_from_the_end(uint8_t *to, const uint8_t *from, int32_t size) {
     for (uint32_t word; size >= 4; size -= 4) {
@@ -28,7 +17,7 @@ static void copy_from_the_end(uint8_t *to, const uint8_t *from, int32_t size) {
 /* The two may overlap. */
 static void move(uint8_t *to, const uint8_t *from, int32_t size) {
     if ((uintptr_t)to <= (uintptr_t)from) {
-        copy(to, from, size);
+        memplan_copy_bytes(to, from, size);
     } else {
         copy_from_the_end(to, from, size);
     }
@@ -85,8 +74,8 @@ void memplan_put_away(const struct memplan_used_up *g, int32_t sample, int32_t r
         /* Lines become free row by row, in each row channel by channel. */
         const int32_t line = place / o->line, start = place % o->line;
         const int32_t size = smaller(left, o->line - start);
-        copy(image + (line % o->channels * o->height + line / o->channels) * o->line + start, from,
-             size);
+        const int32_t where = line % o->channels * o->height + line / o->channels;
+        memplan_copy_bytes(image + where * o->line + start, from, size);
         place += size;
         from += size;
         left -= size;

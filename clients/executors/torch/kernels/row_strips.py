@@ -19,7 +19,7 @@ import torch
 
 from memplan.clients.executors.torch.kernels.call import Call, Kernel, Run
 from memplan.ir.graph import LocalArgument
-from memplan.ir.row_strips import INPUT_ROWS, StripEntry, read_program, row_order
+from memplan.ir.row_strips import INPUT_ROWS, StripEntry, read_program, ring_fault, row_order
 
 __all__ = ["row_strips"]
 
@@ -67,26 +67,13 @@ def _require_rows(
     call: Call, entries: Sequence[StripEntry], order: Sequence[tuple[int, int]]
 ) -> None:
     """Refuse a program that needs a row after another took its place."""
-    held: dict[tuple[Any, int], tuple[int, int]] = {}
-
-    def slot(index: int, row: int) -> tuple[Any, int]:
-        place = entries[index].place
-        return (place, row if place is None else row % place.rows)
-
-    for index, row in order:
-        entry = entries[index]
-        for source in entry.locals():
-            if entries[source].place == entry.place and entry.target in _WINDOWED:
-                raise call.fail(f"entry {index} ({entry.target}) cannot be computed in place")
-            height = entries[source].shape[1]
-            for needed in entry.window.rows(row):
-                inside = 0 <= needed < height
-                if inside and held.get(slot(source, needed)) != (source, needed):
-                    raise call.fail(
-                        f"entry {index} needs row {needed} of entry {source}, which is gone: its "
-                        "ring has too few rows"
-                    )
-        held[slot(index, row)] = (index, row)
+    for index, entry in enumerate(entries):
+        in_place = any(entries[source].place == entry.place for source in entry.locals())
+        if in_place and entry.target in _WINDOWED:
+            raise call.fail(f"entry {index} ({entry.target}) cannot be computed in place")
+    fault = ring_fault(entries, order)
+    if fault is not None:
+        raise call.fail(fault)
 
 
 def _bind_sample(

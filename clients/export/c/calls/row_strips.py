@@ -18,7 +18,7 @@ from memplan.clients.export.c.calls.row_windows import WINDOWED
 from memplan.clients.export.c.code import Code
 from memplan.clients.export.c.names import identifier
 from memplan.clients.export.c.views import ITEM_BYTES
-from memplan.ir.row_strips import INPUT_ROWS, StripEntry, read_program
+from memplan.ir.row_strips import INPUT_ROWS, StripEntry, read_program, ring_fault, row_order
 
 __all__ = ["row_strips"]
 
@@ -37,6 +37,9 @@ def row_strips(call: Call, code: Code) -> list[str]:
     entries = read_program(call.arguments)
     if len(out.shape) != 4 or out.shape[1:] != entries[-1].shape:
         raise UnsupportedError(f"a result of shape {out.shape} of rows of {entries[-1].shape}")
+    fault = ring_fault(entries, row_order(entries))
+    if fault is not None:
+        raise UnsupportedError(fault)
     places = Places(call, entries)
     code.use("row_strips")
     hint = f"{identifier(call.operation)}_rows"

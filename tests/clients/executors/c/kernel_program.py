@@ -22,7 +22,7 @@ from memplan.clients.export.c.views import C_TYPES, Geometry, Split, View
 from memplan.ir.request import LayerUpdate
 from memplan.ir.units import Affine
 
-__all__ = ["Case", "PartlyUpdated", "Program", "build_program"]
+__all__ = ["Case", "PartlyUpdated", "Program", "bind_case", "build_program"]
 
 _ALIGNMENT = 64
 _DTYPES = {
@@ -166,7 +166,7 @@ class Program:
 def build_program(folder: Path, cases: Sequence[Case]) -> Program:
     """Compile all cases into one program."""
     code = Code()
-    bound = [_bind(case, index, code) for index, case in enumerate(cases)]
+    bound = [bind_case(case, index, code) for index, case in enumerate(cases)]
     sources = Path(package.__file__).parent
     (folder / "cases.c").write_text(_source(bound, code))
     command = [
@@ -182,7 +182,8 @@ def build_program(folder: Path, cases: Sequence[Case]) -> Program:
     return Program(folder / "cases", cases, bound)
 
 
-def _bind(case: Case, index: int, code: Code) -> _Bound:
+def bind_case(case: Case, index: int, code: Code) -> _Bound:
+    """Return the C code of a case, and where its tensors lie."""
     layout = _Layout()
     arguments = _resolve(case.arguments, layout)
     keywords = {name: _resolve(value, layout) for name, value in case.keywords.items()}

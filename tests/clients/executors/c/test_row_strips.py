@@ -12,13 +12,20 @@ import torch
 
 from memplan.clients.executors.torch.arguments import resolve_arguments
 from memplan.clients.executors.torch.kernels.call import RUNNING as TORCH_RUNNING
-from memplan.clients.export.c.call import RUNNING
+from memplan.clients.export.c.call import RUNNING, UnsupportedError
 from memplan.clients.export.c.calls.row_windows import WINDOWED
+from memplan.clients.export.c.code import Code
 from memplan.ir.fixed_point import fixed_point
 from memplan.ir.graph import Alternative, LocalArgument, OpGraph
 from memplan.ir.row_strips import StripEntry, read_program
 from memplan.tracing.settings import TraceSettings
-from tests.clients.executors.c.kernel_program import Case, PartlyUpdated, Program, build_program
+from tests.clients.executors.c.kernel_program import (
+    Case,
+    PartlyUpdated,
+    Program,
+    bind_case,
+    build_program,
+)
 from tests.clients.executors.calls import close, execute
 from tests.clients.executors.training import traced_module
 from tests.support.int8_networks import Excited, Mixed, Residual, quantized
@@ -248,7 +255,7 @@ def test_strips_give_the_bits_of_the_operations_by_themselves(
             (found,) = built[1].run(first + index)
             assert torch.equal(found, one.results[-1])
             tested += 1
-            if case.used_up is None:
+            if one.entries:
                 (expected,) = execute(
                     case.target, one.arguments, case.shapes, dtype=case.dtype,
                     workspace_bytes=case.workspace_bytes,
@@ -265,3 +272,22 @@ def test_every_operation_that_goes_by_rows_is_tested(built: tuple[list[Chain], P
     elementwise = ("add_int8", "dequantize", "elementwise", "quantize")
     assert {*WINDOWED, *(f"memplan.{name}" for name in elementwise)} <= tested
     assert any(case.result_at is not None for one in built[0] for case in one.strips)
+
+
+def test_what_has_no_form_in_c_is_refused() -> None:
+    one = hand_chain()
+    (strips,) = one.strips
+    short = [*strips.arguments]
+    short[0] = (*short[0][:6], (0, 2))
+    with pytest.raises(UnsupportedError, match="needs row 0 of entry 0, which is gone"):
+        bind_case(replace(strips, arguments=tuple(short)), 0, Code())
+    with pytest.raises(UnsupportedError, match="line buffers of 532 bytes"):
+        bind_case(replace(strips, workspace_bytes=528), 0, Code())
+    kept = [*strips.arguments]
+    kept[3] = (*kept[3][:6], (532, 1))
+    with pytest.raises(UnsupportedError, match="no operand is used up"):
+        bind_case(replace(strips, arguments=tuple(kept), workspace_bytes=560), 0, Code())
+    named = [*strips.arguments]
+    named[0] = ("memplan.input_rows", ("x",), *named[0][2:])
+    with pytest.raises(UnsupportedError, match="rows of x, which the main program does not give"):
+        bind_case(replace(strips, arguments=tuple(named)), 0, Code())
