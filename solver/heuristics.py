@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from memplan.solver.clock import WALL, Clock
 from memplan.solver.greedy import Exponents, evict_and_recompute, random_exponents
+from memplan.solver.hasten import hastened
 from memplan.solver.local_search import anneal
 from memplan.solver.orders import starting_orders
 from memplan.solver.schedule import Schedule, Table, live_peak
@@ -70,6 +71,11 @@ def find_schedules(
     orders = _starting_orders(table)
     for order in orders:
         found.add(table, order, limit_bytes)
+    if found.fitting and found.fitting[0][0] > trip_time_lower_bound(table):
+        for _, _, steps in tuple(found.fitting):
+            faster = hastened(table, steps, limit_bytes, until, clock)
+            if faster is not None:
+                found.add(table, faster, limit_bytes)
     if found.fitting and found.fitting[0][0] <= trip_time_lower_bound(table):
         return found
     #: Schedules with what they exceed the limit by, and their time.
