@@ -117,4 +117,4 @@ def test_what_an_inference_ends_with_is_the_same_bits(tmp_path: Path) -> None:
     found = exported.run([case.inputs])
     (name,) = expected.outputs
     assert torch.equal(found.outputs[name], expected.outputs[name])
-    assert len(found.outputs[name].unique()) > 50
+    assert len(set(found.outputs[name].flatten().tolist())) > 50
