@@ -41,9 +41,9 @@ def thrifty(table: Table) -> list[tuple[int, int]]:
 
 
 def test_room_is_spent_on_time_and_not_beyond_the_limit() -> None:
-    table = table_of(rows(saved=False, rows_macs=99_999), batch=1)
+    table = table_of(rows(saved=False, rows_moved=99_999), batch=1)
     start = thrifty(table)
-    plain = needed_schedule(table, {work: 0 for work in range(len(table.writes))})
+    plain = needed_schedule(table, dict.fromkeys(range(len(table.writes)), 0))
     assert time_ns(table, plain) < time_ns(table, start)
     roomy = hasten(table, start, peak(table, plain))
     assert roomy is not None

@@ -47,14 +47,17 @@ def test_a_block_runs_for_its_updates_alone() -> None:
     assert peak < plain
 
 
-def rows(*, saved: bool, rows_macs: int = 10) -> OpGraph:
+def rows(*, saved: bool, rows_moved: int = 0) -> OpGraph:
     """A chain whose end can be had without its wide middle; the backward may read the middle."""
     build = GraphBuilder("rows", symbolic=False, traced_batch=1)
     build.tensor("x", "input", 16)
     build.tensor("w", "parameter", 8)
     build.layer("head", weight="w", parameters=2, macs=1)
     build.forward("widen", "wide", 400, alternative(["x"], macs=5))
-    ways = [alternative(["wide"], macs=5), alternative(["x"], "rows", macs=rows_macs, workspace=40)]
+    ways = [
+        alternative(["wide"], macs=5),
+        alternative(["x"], "rows", macs=10, moved=rows_moved, workspace=40),
+    ]
     build.tensor("y", "activation", 16)
     build.operation("narrow", "forward", ways, ["y"], recomputable=True)
     build.forward("loss", "loss", 4, alternative(["y", "w"], macs=1), recomputable=False)
