@@ -14,7 +14,10 @@ from memplan.clients.export.c import write_project
 from memplan.ir.check import check
 from memplan.ir.request import PlanRequest
 from tests.clients.executors.bodies import random_body
+from tests.clients.executors.c.projects import export
+from tests.clients.executors.kernels.test_row_strips import forward_plan
 from tests.clients.executors.training import random_inputs, random_mask, traced
+from tests.support.int8_networks import Residual, quantized
 from tests.support.naive_plan import naive_plan
 
 pytestmark = pytest.mark.skipif(
@@ -66,3 +69,27 @@ def test_boards_give_the_bits_of_the_host(
         assert program.arena_bytes == plan.totals.arena_bytes
         assert run.trace is not None and run.trace.outside_accesses == 0
         assert len(program.operations) == len(run.trace.step_instructions)
+
+
+@pytest.mark.parametrize(("board", "strict"), [("mps2-an500", False), ("mps3-an547", True)])
+def test_rows_of_a_streamed_image_come_from_the_file(
+    tmp_path: Path, board: str, strict: bool
+) -> None:
+    case = quantized(Residual, size=32, mode="infer", input_streamed=True)
+    # Two trips of two samples: each trip has its own place in the file.
+    plan = forward_plan(case.graph, {"stem": "rows_streamed", "stem.add": "rows"}, 4, 2)
+    exported = export(case, plan, tmp_path / "project")
+    samples = [case.inputs, {name: value.flip(0) for name, value in case.inputs.items()}]
+    host = exported.run(samples)
+
+    project = exported.project
+    ram_bytes = (project.arena_bytes + STACK_BYTES + 1024) // 32 * 32
+    program = build_program(
+        project.folder, board, ram_bytes, stack_bytes=STACK_BYTES, strict=strict
+    )
+    run = run_program(
+        program, [input_parts(case.graph, plan, project.input_ids, batch) for batch in samples]
+    )
+    assert run.results == host.results
+    assert run.outputs[0] != run.outputs[1]
+    assert run.trace is not None and run.trace.outside_accesses == 0
