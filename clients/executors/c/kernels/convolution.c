@@ -1,6 +1,7 @@
 #include "convolution.h"
 
 #include "meeting.h"
+#include "overlap.h"
 #include "window.h"
 
 /* Places [first, last) of a kernel that lie in the image where the kernel begins at `start`. */
@@ -145,25 +146,6 @@ void memplan_convolution_input_gradient(const struct memplan_convolution *g, con
             }
         }
     }
-}
-
-/* The outputs that meet the image through one place of the kernel. */
-struct overlap {
-    int32_t top, bottom, left, width;
-    /* From an output to the input that it meets. */
-    int32_t down, right;
-};
-
-static struct overlap overlap_of(const struct memplan_convolution *g, int32_t ky, int32_t kx) {
-    struct overlap v;
-    v.down = ky * g->dilation_y - g->padding_y;
-    v.right = kx * g->dilation_x - g->padding_x;
-    v.top = larger(0, ceiling(-v.down, g->stride_y));
-    v.bottom = smaller(g->output_height, ceiling(g->input_height - v.down, g->stride_y));
-    v.left = larger(0, ceiling(-v.right, g->stride_x));
-    v.width =
-        smaller(g->output_width, ceiling(g->input_width - v.right, g->stride_x)) - v.left;
-    return v;
 }
 
 /* Sums over all pixels of gy times the x that they meet: of one channel with one, of four channels

@@ -1,25 +1,6 @@
 #include "int8_weight_gradient.h"
 
-#include "meeting.h"
-
-/* The outputs that meet the image through one place of the kernel. */
-struct overlap {
-    int32_t top, bottom, left, width;
-    /* From an output to the input that it meets. */
-    int32_t down, right;
-};
-
-static struct overlap overlap_of(const struct memplan_convolution *g, int32_t ky, int32_t kx) {
-    struct overlap v;
-    v.down = ky * g->dilation_y - g->padding_y;
-    v.right = kx * g->dilation_x - g->padding_x;
-    v.top = larger(0, ceiling(-v.down, g->stride_y));
-    v.bottom = smaller(g->output_height, ceiling(g->input_height - v.down, g->stride_y));
-    v.left = larger(0, ceiling(-v.right, g->stride_x));
-    v.width =
-        smaller(g->output_width, ceiling(g->input_width - v.right, g->stride_x)) - v.left;
-    return v;
-}
+#include "overlap.h"
 
 /* sums[2 t + u] += one row of gy, channel t, times the row of x that it meets, channel u, zero
  * points taken off.  `gy_count` of 1 or 4 and `x_count` of 1 or 2 are constants where this is
