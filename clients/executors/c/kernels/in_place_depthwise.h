@@ -13,45 +13,31 @@
 /* Most rows of a kernel. */
 #define MEMPLAN_IN_PLACE_MOST_ROWS 32
 
-/* The ring of rows while result row `row` is computed: that row of the image is in slot `slot`. */
-struct memplan_in_place_ring {
-    int32_t rows, row, slot;
-};
-
-/* Where a row of the window lies: in the ring (slot), in the image (row), or nowhere, in the padding
- * (both -1). */
+/* Where row `row` of the window of result row `oy` lies: in the ring (slot), in the image (row), or
+ * nowhere (both -1: padding). */
 struct memplan_in_place_row {
     int32_t slot, image;
 };
 
-MEMPLAN_INLINE struct memplan_in_place_ring memplan_in_place_start(
-    const struct memplan_convolution *g) {
-    const int32_t rows = g->padding_y + 1 < g->input_height ? g->padding_y + 1 : g->input_height;
-    const struct memplan_in_place_ring ring = {rows, 0, 0};
-    return ring;
+MEMPLAN_INLINE int32_t memplan_in_place_ring(const struct memplan_convolution *g) {
+    return g->padding_y + 1 < g->input_height ? g->padding_y + 1 : g->input_height;
 }
 
-MEMPLAN_INLINE void memplan_in_place_next(struct memplan_in_place_ring *ring) {
-    ring->row += 1;
-    ring->slot = ring->slot + 1 == ring->rows ? 0 : ring->slot + 1;
-}
-
-MEMPLAN_INLINE struct memplan_in_place_row memplan_in_place_row(
-    const struct memplan_convolution *g, const struct memplan_in_place_ring *ring, int32_t ky) {
-    const int32_t back = g->padding_y - ky * g->dilation_y;
+MEMPLAN_INLINE struct memplan_in_place_row memplan_in_place_row(const struct memplan_convolution *g,
+                                                                int32_t oy, int32_t row) {
+    const int32_t iy = oy - g->padding_y + row * g->dilation_y;
     struct memplan_in_place_row found = {-1, -1};
-    if (back >= 0 && back <= ring->row) {
-        /* Not further back than the ring is long. */
-        found.slot = ring->slot - back + (back > ring->slot ? ring->rows : 0);
-    } else if (back < 0 && ring->row - back < g->input_height) {
-        found.image = ring->row - back;
+    if (iy >= 0 && iy <= oy) {
+        found.slot = iy % memplan_in_place_ring(g);
+    } else if (iy > oy && iy < g->input_height) {
+        found.image = iy;
     }
     return found;
 }
 
-/* `kept`: memory for the ring's rows.  `bias` may be NULL. */
+/* `ring`: memory for the ring's rows.  `bias` may be NULL. */
 void memplan_depthwise_in_place(const struct memplan_convolution *g, const float *x,
                                 const struct memplan_split_weight *w, const float *bias, float *y,
-                                float *kept);
+                                float *ring);
 
 #endif

@@ -13,6 +13,6 @@ struct memplan_conv_int8_in_place {
 
 void memplan_depthwise_int8_in_place(const struct memplan_conv_int8_in_place *g,
                                      const struct memplan_conv_int8_weights *w, const int8_t *x,
-                                     int8_t *y, int8_t *kept);
+                                     int8_t *y, int8_t *ring);
 
 #endif
