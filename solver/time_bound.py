@@ -22,7 +22,7 @@ Neither knows memory, so both hold for every budget.
 
 from __future__ import annotations
 
-from memplan.solver.linear import LinearProgram
+from memplan.solver.relaxation.linear import LinearProgram
 from memplan.solver.schedule import Table
 from memplan.solver.solution import plain_costs
 

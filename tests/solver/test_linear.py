@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from memplan.solver.linear import LinearProgram
+from memplan.solver.relaxation.linear import LinearProgram
 
 
 def random_program(seed: int, variables: int = 8, rows: int = 10) -> LinearProgram:

@@ -11,6 +11,7 @@ are put into that formula and it is evaluated in whole numbers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -20,6 +21,8 @@ __all__ = ["LinearProgram"]
 
 #: Multipliers are rounded to this part of one.
 _FRACTION = 2**24
+
+_SOLVED = (model_builder.SolveStatus.OPTIMAL, model_builder.SolveStatus.FEASIBLE)
 
 
 @dataclass
@@ -62,13 +65,38 @@ class LinearProgram:
         total += sum(cost for cost in left if cost < 0)
         return -(-total // _FRACTION)
 
+    def whole_lower_bound(self, seconds: float) -> int:
+        """Return a bound on solutions in whole x, by HiGHS's branch and bound.
+
+        It is HiGHS's own bound, less a millionth for its tolerances.
+        """
+        model = self._model(whole=True)
+        solver = model_builder.Solver("highs")
+        solver.set_solver_specific_parameters("output_flag=false")
+        solver.set_time_limit_in_seconds(max(0.01, seconds))
+        if solver.solve(model) not in _SOLVED:
+            return 0
+        bound = solver.best_objective_bound
+        if not math.isfinite(bound):
+            return 0
+        return max(0, math.ceil(bound - 1e-6 * max(1.0, abs(bound))))
+
     def _multipliers(self, seconds: float) -> list[float]:
+        model = self._model(whole=False)
+        solver = model_builder.Solver("glop")
+        solver.set_time_limit_in_seconds(max(0.01, seconds))
+        if solver.solve(model) not in _SOLVED:
+            return [0.0] * len(self.rows)
+        return [float(y) for y in solver.dual_values(model.get_linear_constraints())]
+
+    def _model(self, *, whole: bool) -> model_builder.Model:
         model = model_builder.Model()  # type: ignore[no-untyped-call]  # ortools has no types here
         helper = model.helper
         for cost in self.costs:
             index = helper.add_var()
             helper.set_var_lower_bound(index, 0.0)
             helper.set_var_upper_bound(index, 1.0)
+            helper.set_var_integrality(index, whole)
             helper.set_var_objective_coefficient(index, float(cost))
         for terms, bound in self.rows:
             row = helper.add_linear_constraint()
@@ -76,9 +104,4 @@ class LinearProgram:
             helper.set_constraint_upper_bound(row, float("inf"))
             for variable, factor in terms:
                 helper.add_term_to_constraint(row, variable, float(factor))
-        solver = model_builder.Solver("glop")
-        solver.set_time_limit_in_seconds(max(0.01, seconds))
-        status = solver.solve(model)
-        if status not in (model_builder.SolveStatus.OPTIMAL, model_builder.SolveStatus.FEASIBLE):
-            return [0.0] * len(self.rows)
-        return [float(y) for y in solver.dual_values(model.get_linear_constraints())]
+        return model

@@ -1,0 +1,1 @@
+"""Relaxations: programs that every allowed plan solves, so that their optimum bounds all plans."""

@@ -1,0 +1,59 @@
+"""The bound on recomputation that is sharpened as long as there is time."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from memplan.solver.relaxation.retention import even_cuts, retention_program
+from memplan.solver.relaxation.timeline import Timeline
+
+__all__ = ["RecomputationBound"]
+
+#: Blocks of the backward pass, and whether computations are whole; the quick ones come first.
+_STAGES = ((1, False), (8, False), (32, False), (8, True), (32, True), (128, True))
+
+
+@dataclass
+class RecomputationBound:
+    """A proven bound on the time of one trip, for plans along one line.
+
+    Attributes:
+        line: first computations, in order.
+        limit_bytes: what the body's items may take.
+        whole: whether branch and bound may be used, whose bound depends on the time that it gets.
+    """
+
+    line: Timeline
+    limit_bytes: int
+    whole: bool = True
+    extra_ns: int = 0
+    _stage: int = 0
+
+    @property
+    def trip_time_ns(self) -> int:
+        """Return the bound."""
+        return sum(self.line.time_ns) + self.extra_ns
+
+    @property
+    def exhausted(self) -> bool:
+        """Tell whether nothing is left to try."""
+        return self._stage >= len(_STAGES)
+
+    def sharpen(self, target_ns: int, seconds: float) -> None:
+        """Raise the bound until it reaches ``target_ns``, or for about so many seconds."""
+        until = time.monotonic() + seconds
+        while not self.exhausted and self.trip_time_ns < target_ns:
+            left = until - time.monotonic()
+            if left <= 0:
+                return
+            blocks, whole = _STAGES[self._stage]
+            self._stage += 1
+            if whole and not self.whole:
+                continue
+            cuts = even_cuts(self.line, blocks)
+            if len(cuts) < blocks // 4:
+                continue  # the line has no more cuts than were tried before
+            program = retention_program(self.line, self.limit_bytes, cuts)
+            found = program.whole_lower_bound(left) if whole else program.lower_bound(left)
+            self.extra_ns = max(self.extra_ns, found)

@@ -1,0 +1,263 @@
+"""What recomputation must cost at least: retention between cuts of the backward pass.
+
+Backward operations are grouped into blocks by cuts.  For each block the relaxation says which
+forward results are there at its beginning (H), which stay through all of it (T), and which
+operations run again within it (R); when exactly they run is left open.  It is a relaxation for
+every choice of cuts: with one block it is about what is kept at the end of the forward pass, with a
+cut before every operation it is Checkmate's program (Jain et al., MLSys 2020) but for transients.
+
+    min  sum time[i] R[i, q]
+    T[k, q] <= H[k, q],   H[k, q+1] <= T[k, q] + R[op(k), q]
+    R[v, q] <= R[op(u), q] + H[u, q]                u a forward operand of v
+    H[k, q] + R[op(k), q] >= 1                      k read by a backward operation of block q
+    at cut q:      sum s_k H[k, q] + others there <= B
+    at j:          sum of s_k T[k, q] over k that j does not read + what j reads + others <= B
+    at i again:    (operands and results of i) R[i, q] + sum of s_k T[k, q] over other k
+                       <= B - others that are there through the block
+    at i at first: forward results live there + sum of s_k H[k, 0] over k that the forward is
+                       done with <= B
+
+*Others* are gradients, and what the host gives.  Two exchanges drop variables (keep the result of v
+in place of its operand k): where k has no backward reader, one forward reader v, and v has no more
+bytes than k; if v reads k alone, k is never kept, else it is not kept from the forward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from memplan.solver.relaxation.linear import LinearProgram
+from memplan.solver.relaxation.timeline import Timeline
+
+__all__ = ["even_cuts", "retention_program"]
+
+Terms = list[tuple[int, int]]
+
+#: Bytes are counted in units, so that the program's numbers are of one order.
+_MOST_UNITS = 2**20
+
+
+def even_cuts(line: Timeline, blocks: int) -> tuple[int, ...]:
+    """Return positions of cuts: the first backward operation, then evenly among readers."""
+    end = len(line.reads)
+    readers = [
+        j
+        for j in range(line.forward, end)
+        if any(line.producer.get(item, end) < line.forward for item in line.reads[j])
+    ]
+    if not readers:
+        return (line.forward,)
+    count = max(1, min(blocks, len(readers)))
+    chosen = {readers[len(readers) * q // count] for q in range(1, count)}
+    return (line.forward, *sorted(chosen - {line.forward}))
+
+
+def retention_program(line: Timeline, limit_bytes: int, cuts: Sequence[int]) -> LinearProgram:
+    """Return the program for these cuts; its optimum is time beyond one computation of each."""
+    unit = max(1, limit_bytes // _MOST_UNITS)
+    # Sizes rounded down and the limit up: whatever fits in bytes fits in units.
+    scaled = replace(
+        line,
+        size=tuple(size // unit for size in line.size),
+        beside_bytes=tuple(size // unit for size in line.beside_bytes),
+    )
+    return _Builder(scaled, -(-limit_bytes // unit), cuts).build()
+
+
+class _Builder:
+    def __init__(self, line: Timeline, limit_bytes: int, cuts: Sequence[int]) -> None:
+        self.line, self.limit = line, limit_bytes
+        self.end = len(line.reads)
+        self.starts = tuple(cuts)
+        self.stops = (*cuts[1:], self.end)
+        self.program = LinearProgram()
+        line_reads = line.reads
+        #: Items of the forward pass, and what is given.
+        self.items = sorted(
+            {
+                item
+                for operation in range(line.forward)
+                for item in (*line_reads[operation], *line.writes[operation])
+            }
+        )
+        self.made = {item for item in self.items if item in line.producer}
+        self.readers: dict[int, list[int]] = {item: [] for item in range(len(line.size))}
+        for operation, reads in enumerate(line_reads):
+            for item in reads:
+                self.readers[item].append(operation)
+        #: (first position, last position, bytes) of what is given, or computed once.
+        self.others = [
+            (*self._span(item), size)
+            for item, size in enumerate(line.size)
+            if item not in self.made and (self.readers[item] or item in line.producer)
+        ]
+        self.useful_until = self._useful_until()
+        self.never, self.not_first = self._exchanged()
+        self.held: dict[tuple[int, int], int] = {}
+        self.through: dict[tuple[int, int], int] = {}
+        self.again: dict[tuple[int, int], int] = {}
+
+    def build(self) -> LinearProgram:
+        blocks = range(len(self.starts))
+        for q in blocks:
+            self._variables(q)
+        for q in blocks:
+            self._flow(q)
+            self._memory_of_block(q)
+        self._memory_of_forward()
+        return self.program
+
+    def _span(self, item: int) -> tuple[int, int]:
+        start = self.line.producer.get(item, -1)
+        last = max(self.readers[item], default=start)
+        return start, self.end - 1 if item in self.line.kept else last
+
+    # Who is useful, and who can be exchanged.
+
+    def _useful_until(self) -> dict[int, int]:
+        """Return the last backward operation that reads an item, or what follows from it."""
+        last: dict[int, int] = {}
+        for item in sorted(self.items, key=lambda k: -self.line.producer.get(k, -1)):
+            found = -1
+            for reader in self.readers[item]:
+                if reader >= self.line.forward:
+                    found = max(found, reader)
+                else:
+                    found = max([found, *(last.get(w, -1) for w in self.line.writes[reader])])
+            if item in self.line.kept:
+                found = self.end - 1
+            last[item] = found
+        return last
+
+    def _exchanged(self) -> tuple[set[int], set[int]]:
+        line = self.line
+        never, not_first = set(), set()
+        for item in self.made:
+            readers = self.readers[item]
+            if len(readers) != 1 or readers[0] >= line.forward or item in line.kept:
+                continue
+            (reader,) = readers
+            producer = line.producer[item]
+            if len(line.writes[producer]) != 1 or len(line.writes[reader]) != 1:
+                continue
+            if line.size[line.writes[reader][0]] > line.size[item]:
+                continue
+            if len(line.reads[reader]) == 1:
+                never.add(item)
+            else:
+                not_first.add(item)
+        return never, not_first
+
+    # Variables.
+
+    def _variables(self, q: int) -> None:
+        line, program = self.line, self.program
+        for item in self.items:
+            if item not in self.made or self.useful_until[item] < self.starts[q]:
+                continue
+            if item in self.never or (q == 0 and item in self.not_first):
+                continue
+            self.held[item, q] = program.variable()
+            self.through[item, q] = program.variable()
+        for operation in range(line.forward):
+            if any(self.useful_until[item] >= self.starts[q] for item in line.writes[operation]):
+                self.again[operation, q] = program.variable(line.time_ns[operation])
+
+    def _h(self, item: int, q: int, factor: int = 1) -> Terms:
+        return [(self.held[item, q], factor)] if (item, q) in self.held else []
+
+    def _t(self, item: int, q: int, factor: int = 1) -> Terms:
+        return [(self.through[item, q], factor)] if (item, q) in self.through else []
+
+    def _r(self, operation: int, q: int, factor: int = 1) -> Terms:
+        return [(self.again[operation, q], factor)] if (operation, q) in self.again else []
+
+    def _flow(self, q: int) -> None:
+        line, program = self.line, self.program
+        for item in self.items:
+            if (item, q) in self.held:
+                program.at_least([*self._h(item, q), *self._t(item, q, -1)], 0)
+            if (item, q + 1) in self.held:
+                producer = line.producer[item]
+                terms = [*self._t(item, q), *self._r(producer, q), *self._h(item, q + 1, -1)]
+                program.at_least(terms, 0)
+        for operation in range(line.forward):
+            if (operation, q) not in self.again:
+                continue
+            for item in line.reads[operation]:
+                if item in self.made:
+                    source = [*self._r(line.producer[item], q), *self._h(item, q)]
+                    program.at_least([*source, *self._r(operation, q, -1)], 0)
+        needed = {
+            item
+            for j in range(self.starts[q], self.stops[q])
+            for item in line.reads[j]
+            if item in self.made
+        }
+        for item in sorted(needed):
+            program.at_least([*self._h(item, q), *self._r(line.producer[item], q)], 1)
+
+    # Memory.
+
+    def _at_most(self, terms: Terms, bytes_: int) -> None:
+        """Add a row of bytes, if it can be broken at all."""
+        if sum(factor for _, factor in terms) > bytes_:
+            self.program.at_least([(variable, -factor) for variable, factor in terms], -bytes_)
+
+    def _memory_of_block(self, q: int) -> None:
+        line = self.line
+        start, stop = self.starts[q], self.stops[q]
+        held = [(item, line.size[item]) for item in self.items if (item, q) in self.held]
+        before = self._resting(start)
+        self._at_most([self._h(item, q, size)[0] for item, size in held], self.limit - before)
+        for j in range(start, stop):
+            reads = {item for item in line.reads[j] if item in self.made}
+            fixed = self._during(j) + sum(line.size[item] for item in reads)
+            terms = [self._t(item, q, size)[0] for item, size in held if item not in reads]
+            self._at_most(terms, self.limit - fixed)
+        through = self._passing(start, stop)
+        for operation in range(line.forward):
+            own = self._r(operation, q)
+            if not own or self._is_transient_dropped(operation):
+                continue
+            members = {*line.reads[operation], *line.writes[operation]} & self.made
+            size = sum(line.size[item] for item in members) + line.beside_bytes[operation]
+            terms = [self._t(item, q, size_)[0] for item, size_ in held if item not in members]
+            self._at_most([(own[0][0], max(0, size)), *terms], self.limit - through)
+
+    def _is_transient_dropped(self, operation: int) -> bool:
+        """Whether the exchange that drops an operand drops the row of its reader, too."""
+        return any(item in self.never for item in self.line.reads[operation])
+
+    def _during(self, place: int) -> int:
+        """Return the bytes at an operation that no variable is about, workspace included."""
+        others = sum(size for first, last, size in self.others if first <= place <= last)
+        return self.line.beside_bytes[place] + others
+
+    def _resting(self, place: int) -> int:
+        """Return the bytes of others right before an operation."""
+        return sum(size for first, last, size in self.others if first < place <= last)
+
+    def _passing(self, start: int, stop: int) -> int:
+        """Return the bytes of others that are there through all of a block."""
+        return sum(size for first, last, size in self.others if first < start and last >= stop - 1)
+
+    def _memory_of_forward(self) -> None:
+        line = self.line
+        last_forward = {
+            item: max((r for r in self.readers[item] if r < line.forward), default=-1)
+            for item in self.made
+        }
+        held = [(item, line.size[item]) for item in self.items if (item, 0) in self.held]
+        for operation in range(line.forward):
+            fixed = self._during(operation)
+            terms: Terms = []
+            for item in self.made:
+                born = line.producer[item]
+                if born == operation or born < operation <= last_forward[item]:
+                    fixed += line.size[item]
+            for item, size in held:
+                if line.producer[item] < operation and last_forward[item] < operation:
+                    terms += self._h(item, 0, size)
+            self._at_most(terms, self.limit - fixed)
