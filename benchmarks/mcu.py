@@ -27,6 +27,7 @@ from benchmarks.mcu_table import Row, row_of, section
 from benchmarks.sections import write_section
 from memplan.clients.executors.c.device import BOARDS
 from memplan.clients.executors.c.device_tools import missing_packages
+from memplan.clients.executors.c.host import Variant
 from memplan.ir.errors import MemplanError
 
 __all__ = ["main"]
@@ -73,11 +74,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _measure_all(cases: Sequence[Case], options: argparse.Namespace) -> list[Row | _Failure]:
     """Run the boards of one case while the next one is planned."""
+    variants: tuple[Variant, ...] = ("unshared",)
+    if options.sanitize:
+        variants += ("filled", "asan")
     rows: list[_Failure | Future[Row | _Failure]] = []
     with ThreadPoolExecutor(max_workers=len(options.boards)) as boards:
         for case in cases:
             try:
-                prepared = prepare(case, options.folder, options.batches, _tell)
+                prepared = prepare(case, options.folder, options.batches, _tell, variants)
             except MemplanError as failure:
                 rows.append(_Failure(case.name, str(failure)))
                 _tell(f"{case.name}: {failure}")
@@ -110,6 +114,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batches", type=int, default=2, help="training steps on each board")
     parser.add_argument("--folder", type=Path, default=Path("build/mcu"))
     parser.add_argument("--output", type=Path, help="document whose section is written")
+    parser.add_argument(
+        "--sanitize", action="store_true", help="also run the host's builds filled and asan"
+    )
     parser.add_argument(
         "--profile", action="store_true", help="also print where the instructions go"
     )

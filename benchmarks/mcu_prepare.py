@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +14,12 @@ from benchmarks.mcu_case import Case, plan_case, trace_case
 from memplan.clients import pipeline
 from memplan.clients.cli.samples import random_inputs
 from memplan.clients.executors.c.agreement import agreement
-from memplan.clients.executors.c.host import HostResult, build_host, run_host
+from memplan.clients.executors.c.device import encode_samples
+from memplan.clients.executors.c.host import HostResult, Variant, build_host, run_host
 from memplan.clients.executors.c.values import first_values, input_parts
 from memplan.clients.executors.torch import ArenaExecutor, run_step
 from memplan.clients.export.c import Project, write_project
+from memplan.clients.export.c.plan_source import input_names
 from memplan.ir.graph import OpGraph
 from memplan.ir.plan import Plan
 from memplan.tracing.weights import build_weights
@@ -37,12 +39,14 @@ class HostFacts:
             (Later steps begin with other last digits, and a ReLU near zero then opens in one of
             the two alone.)
         changed: part of the updated elements that the first step changes.
+        differing: variants of the host's build that gave other bits.
     """
 
     results: bytes
     loss_error: float
     update_error: float
     changed: float
+    differing: tuple[Variant, ...] = ()
 
     @property
     def torch_error(self) -> float:
@@ -67,16 +71,23 @@ class Prepared:
     host: HostFacts
 
 
-def prepare(case: Case, folder: Path, batches: int, tell: Callable[[str], None]) -> Prepared:
+def prepare(
+    case: Case,
+    folder: Path,
+    batches: int,
+    tell: Callable[[str], None],
+    variants: Sequence[Variant] = ("unshared",),
+) -> Prepared:
     """Plan, export, and run on the host.
 
     Args:
         folder: the project goes into ``folder/name``.
         batches: how many training steps, each on samples of its own.
         tell: is told what begins.
+        variants: of the host's build; they must give the same bits.
 
     Raises:
-        MemplanError: there is no plan, no kernel, or no compiler.
+        MemplanError: there is no plan, no kernel, or no compiler, or a sanitizer stops a variant.
     """
     model = pipeline.load_model(case.factory)
     graph = trace_case(case, model)
@@ -90,25 +101,38 @@ def prepare(case: Case, folder: Path, batches: int, tell: Callable[[str], None])
     )
 
     folder.mkdir(parents=True, exist_ok=True)
-    values = first_values(graph, plan, weights)
-    project = write_project(graph, plan, values, folder / case.name, force=True)
     samples = [random_inputs(graph, case.batch, seed) for seed in range(batches)]
-    ids = (project.input_ids, project.parameter_ids, project.output_ids)
-    program = build_host(project.folder)
-    host = run_host(program, graph, plan, ids, weights, samples)
-    first = run_host(program, graph, plan, ids, weights, samples[:1])
+    parts = [input_parts(graph, plan, input_names(graph, plan), inputs) for inputs in samples]
+    project = write_project(
+        graph,
+        plan,
+        first_values(graph, plan, weights),
+        folder / case.name,
+        samples=encode_samples(parts),
+        force=True,
+    )
+
+    def run(variant: Variant, batches: Sequence[Mapping[str, torch.Tensor]]) -> HostResult:
+        ids = (project.input_ids, project.parameter_ids, project.output_ids)
+        return run_host(build_host(project.folder, variant), graph, plan, ids, weights, batches)
+
+    host, first = run("host", samples), run("host", samples[:1])
+    differing = tuple(
+        variant for variant in variants if run(variant, samples).results != host.results
+    )
     expected = run_step(graph, plan, weights, samples[0], measure_scratch=False)
     return Prepared(
         case=case,
         graph=graph,
         plan=plan,
         project=project,
-        batches=tuple(input_parts(graph, plan, project.input_ids, inputs) for inputs in samples),
+        batches=tuple(parts),
         host=HostFacts(
             results=host.results,
             loss_error=_loss_error(host, graph, plan, weights, samples),
             update_error=agreement(graph, weights, first, expected).worst_error,
             changed=_changed(first.updated, weights),
+            differing=differing,
         ),
     )
 

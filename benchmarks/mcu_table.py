@@ -139,6 +139,7 @@ def explain(case: Case, run: DeviceRun, trace: Trace, host: HostFacts) -> tuple[
             f"it is {host.torch_error:.1e} away from the torch executor; "
             f"{case.tolerance:.0e} is allowed"
         )
+    reasons += [f"the host's build gives other bits as {variant}" for variant in host.differing]
     if not host.changed:
         reasons.append("the step changes no parameter")
     return tuple(reasons)

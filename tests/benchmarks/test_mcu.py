@@ -129,6 +129,7 @@ def test_each_fault_of_a_run_is_a_reason(tmp_path: Path) -> None:
         ({"update_error": 1.0}, "away from the torch executor"),
         ({"loss_error": float("nan")}, "away from the torch executor"),
         ({"changed": 0.0}, "changes no parameter"),
+        ({"differing": ("unshared",)}, "other bits as unshared"),
     ):
         assert reason in explain(case, run, trace, replace(host, **changed))[0]
     smaller = replace(case, ram_bytes=4096)
