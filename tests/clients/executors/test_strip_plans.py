@@ -11,6 +11,7 @@ from torch import nn
 import memplan
 from memplan.clients.executors.torch import ArenaExecutor
 from memplan.ir.check import check
+from memplan.ir.errors import ModelError
 from memplan.ir.graph import OpGraph
 from memplan.tracing.settings import TraceSettings
 from tests.clients.executors.calls import close
@@ -98,7 +99,7 @@ def test_training_plans(input_streamed: bool) -> None:
     for update in ("last-layer", "auto"):
         roomy = memplan.plan(
             case.graph, budget=2**20, batch=2, update=update, time_limit=0.5, workers=1
-        )  # type: ignore[call-overload]
+        )
         assert roomy.plan is not None
         bound = roomy.lower_bound_bytes
         for share in (0.1, 0.5):
@@ -117,7 +118,7 @@ def test_training_plans(input_streamed: bool) -> None:
 
 
 def test_nothing_is_streamed_where_nothing_takes_rows() -> None:
-    with pytest.raises(memplan.ModelError, match="row by row"):
+    with pytest.raises(ModelError, match="row by row"):
         memplan.trace(
             nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), torch.randn(2, 3, 4),
             input_streamed=True,

@@ -102,9 +102,9 @@ def test_wherever_the_result_lies(
         assert all(torch.equal(results[0], result) for result in results)
 
 
-def integers(network: type[nn.Module], **settings: object) -> Quantized:
+def integers(network: type[nn.Module], *, streamed: bool = False) -> Quantized:
     size = {Residual: 32, Mixed: 17, Excited: 16}[network]
-    return quantized(network, size=size, mode="infer", **settings)
+    return quantized(network, size=size, mode="infer", input_streamed=streamed)
 
 
 @pytest.mark.parametrize("micro_batch", [1, 2])
@@ -157,7 +157,7 @@ def test_an_input_without_bytes(name: str, micro_batch: int) -> None:
 
 @pytest.mark.parametrize("network", [Residual, Excited])
 def test_streamed_integers(network: type[nn.Module]) -> None:
-    case = integers(network, input_streamed=True)
+    case = integers(network, streamed=True)
     graph = case.graph
     plain = forward_plan(graph, {}, 4, 2)
     expected = ArenaExecutor(graph, plain, case.weights).step(case.inputs)
