@@ -13,6 +13,7 @@ from memplan.solver.instance import Instance, fix_mask
 from memplan.solver.levels import Proof
 from memplan.solver.mask_estimate import MemoryEstimate, estimate_memory
 from memplan.solver.progress import Reporter
+from memplan.solver.relaxation.recomputation import RecomputationBound
 from memplan.solver.schedule import Table
 from memplan.solver.solution import Solution, place
 from memplan.solver.techniques import Techniques
@@ -74,6 +75,8 @@ class Pursuit:
     #: The smallest arena of any solution, whether or not it fits.
     smallest: Solution | None = None
 
+    #: What recomputation must cost along the line of the latest incumbent that was bounded.
+    recomputation: RecomputationBound | None = None
     #: Random searches that were started: each has a seed of its own.
     searches: int = 0
 

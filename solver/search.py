@@ -6,6 +6,7 @@ the budget are discarded; the rest share the incumbent.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +23,9 @@ from memplan.solver.mask_estimate import choose_mask
 from memplan.solver.mask_search import search_masks
 from memplan.solver.micro_batches import allowed_micro_batches
 from memplan.solver.progress import Progress, Reporter
-from memplan.solver.solution import Solution
+from memplan.solver.relaxation.recomputation import RecomputationBound
+from memplan.solver.relaxation.timeline import RESTRICTION, timeline_of
+from memplan.solver.solution import Solution, plain_costs
 from memplan.solver.techniques import Techniques
 
 __all__ = ["Outcome", "search"]
@@ -31,6 +34,8 @@ __all__ = ["Outcome", "search"]
 WHOLE_MODEL_COMPUTATIONS = 60
 #: Beyond so many, the joint model is not even tried around an incumbent.
 LARGEST_MODEL_COMPUTATIONS = 500
+#: For a last look at the bound, if the incumbent has changed.
+_LAST_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -74,11 +79,14 @@ def search(
     if small and techniques.joint_model:
         _try_heuristics(pursuit, hopeful, min(1.0, 0.2 * pursuit.left))
         _solve_whole(pursuit, hopeful)
+        _bound_recomputation(pursuit, hopeful, max(_LAST_SECONDS, pursuit.left))
     else:
         _try_heuristics(pursuit, hopeful, (0.7 if techniques.joint_model else 1.0) * pursuit.left)
-        if techniques.joint_model and not _is_fastest(pursuit, hopeful):
+        _bound_recomputation(pursuit, hopeful, 0.5 * pursuit.left)
+        if techniques.joint_model and not _is_proved(pursuit, hopeful):
             _improve_by_model(pursuit)
-            _try_again(pursuit, pursuit.left)
+            _try_again(pursuit, pursuit.left - _LAST_SECONDS)
+        _bound_recomputation(pursuit, hopeful, _LAST_SECONDS)
     if pursuit.best is None:
         _look_for_smallest(pursuit, hopeful)
     return Outcome(
@@ -105,7 +113,7 @@ def _try_heuristics(pursuit: Pursuit, sides: list[Side], seconds: float) -> None
     began = clock.now()
     until = began + (seconds if sides[0].instance.fixed else 0.75 * seconds)
     for share in (0.2, 1.0):
-        if _is_fastest(pursuit, sides):
+        if _is_proved(pursuit, sides):
             return
         for number, side in enumerate(sides):
             left = share * max(0.0, until - clock.now()) / (len(sides) - number)
@@ -116,6 +124,7 @@ def _try_heuristics(pursuit: Pursuit, sides: list[Side], seconds: float) -> None
                     try_mask(pursuit, side, mask, left)
             else:
                 search_masks(pursuit, side, left)
+        _bound_recomputation(pursuit, sides, 0.15 * (until - clock.now()))
     if not sides[0].instance.fixed:
         _try_again(pursuit, began + seconds - clock.now())
 
@@ -130,13 +139,53 @@ def _try_again(pursuit: Pursuit, seconds: float) -> None:
     try_mask(pursuit, side, best.instance.mask(), seconds)
 
 
-def _is_fastest(pursuit: Pursuit, sides: list[Side]) -> bool:
-    """Tell whether importance and time of the incumbent are proved to be the best there are."""
+def _is_proved(pursuit: Pursuit, sides: list[Side]) -> bool:
+    """Tell whether importance and time of the incumbent are proved, under restrictions if need be.
+
+    Under restrictions something better may exist; looking for it without an end is not worth it.
+    """
     if pursuit.best is None:
         return False
-    worth = pursuit.best.worth
-    proof = _unrestricted_proof(pursuit, sides)
+    proof, worth = _joined_proof(pursuit, sides), pursuit.best.worth
     return (proof.importance, proof.time_ns) == (-worth.minus_importance, worth.time_ns)
+
+
+def _bound_recomputation(pursuit: Pursuit, sides: list[Side], seconds: float) -> None:
+    """Sharpen the bound on time along the incumbent's line, unless it is proved the fastest."""
+    best = pursuit.best
+    if best is None or not pursuit.techniques.retention_bound or _is_proved(pursuit, sides):
+        return
+    if _unrestricted_proof(pursuit, sides).time_ns is None:
+        return  # more importance may be had: time is not what is left to prove
+    line = timeline_of(best.table, best.schedule)
+    if line is None:
+        return
+    bound = pursuit.recomputation
+    if bound is None or bound.line != line or bound.limit_bytes != best.instance.room_bytes:
+        # Branch and bound gets further on a faster machine: not where plans must not differ.
+        whole = not pursuit.request.deterministic
+        bound = RecomputationBound(line, best.instance.room_bytes, whole)
+        pursuit.recomputation = bound
+    pursuit.tell("bound on recomputation")
+    bound.sharpen(_trip_time_ns(best), seconds)
+
+
+def _trip_time_ns(best: Solution) -> int:
+    return sum(best.table.time_ns[work][way] for work, way in best.schedule)
+
+
+def _retention_proof(pursuit: Pursuit, sides: list[Side], free: Proof) -> Proof | None:
+    """Return what the bound along the incumbent's line proves, or None."""
+    best, bound = pursuit.best, pursuit.recomputation
+    if best is None or bound is None or free.time_ns is None:
+        return None
+    if bound.line != timeline_of(best.table, best.schedule):
+        return None
+    outside, _ = plain_costs(best.instance)
+    own = outside + best.instance.trips * bound.trip_time_ns
+    mask = best.instance.mask()
+    others = [side.least_time_ns(mask) for side in sides if side.samples != best.instance.samples]
+    return Proof(free.importance, min([own, *others]), restrictions=[RESTRICTION])
 
 
 def _solve_whole(pursuit: Pursuit, sides: list[Side]) -> None:
@@ -204,6 +253,9 @@ def _joined_proof(pursuit: Pursuit, sides: list[Side]) -> Proof:
     if best is None:
         return Proof()
     proof = _unrestricted_proof(pursuit, sides)
+    along = _retention_proof(pursuit, sides, proof)
+    if along is not None:
+        proof = _stronger(along, proof)
     if any(side.proof is None for side in sides):
         return proof
     solved = [side.proof for side in sides if side.proof is not None and not side.infeasible]
@@ -252,18 +304,30 @@ def _unrestricted_proof(pursuit: Pursuit, sides: list[Side]) -> Proof:
     return proof
 
 
-def _stronger(restricted: Proof, free: Proof) -> Proof:
-    """Take the closer limit on each level; restrictions stay where a restricted one is used."""
-    proof = Proof(restricted.importance, restricted.time_ns, restricted.arena_bytes)
-    if free.importance is not None and (
-        proof.importance is None or free.importance <= proof.importance
-    ):
-        proof.importance = free.importance
-    if free.time_ns is not None and (proof.time_ns is None or free.time_ns >= proof.time_ns):
-        proof.time_ns = free.time_ns
-    if proof != free:
-        proof.restrictions = restricted.restrictions
-    return proof
+def _stronger(first: Proof, second: Proof) -> Proof:
+    """Take the closer limit on each level, of equal ones that with fewer restrictions.
+
+    Of either proof the restrictions stay, if some limit of it does.
+    """
+    joined = Proof()
+    sources = sorted((first, second), key=lambda proof: len(proof.restrictions))
+    used: list[Proof] = []
+
+    def take(level: str, better: Callable[[int, int], bool]) -> None:
+        chosen: Proof | None = None
+        for proof in sources:
+            limit = getattr(proof, level)
+            if limit is not None and (chosen is None or better(limit, getattr(chosen, level))):
+                chosen = proof
+        if chosen is not None:
+            setattr(joined, level, getattr(chosen, level))
+            used.append(chosen)
+
+    take("importance", operator.lt)
+    take("time_ns", operator.gt)
+    take("arena_bytes", operator.gt)
+    joined.restrictions = list(dict.fromkeys(r for proof in used for r in proof.restrictions))
+    return joined
 
 
 def _limit(values: list[int | None], join: Callable[[list[int]], int]) -> int | None:

@@ -1,0 +1,1 @@
+"""memplan side by side with published planners, on common graphs and one common simulator."""

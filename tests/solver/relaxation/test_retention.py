@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import random
+from itertools import product
+
+import pytest
+
+from benchmarks.planners.ours import as_graph, as_request
+from benchmarks.planners.problem import Problem, simulate
+from memplan.solver import solve
+from memplan.solver.instance import build_instance
+from memplan.solver.relaxation.recomputation import RecomputationBound
+from memplan.solver.relaxation.retention import even_cuts, retention_program
+from memplan.solver.relaxation.timeline import RESTRICTION, Timeline, timeline_of
+from memplan.solver.schedule import Table
+
+
+def random_problem(seed: int, forward: int = 4) -> Problem:
+    """A small forward graph, and a backward that reads what is beside it."""
+    chance = random.Random(seed)
+    inputs: list[tuple[int, ...]] = []
+    for operation in range(forward):
+        earlier = range(max(0, operation - 3), operation)
+        count = min(len(earlier), chance.choice((1, 1, 2)))
+        inputs.append(tuple(sorted(chance.sample(earlier, count))))
+    for operation in range(forward):
+        mirrored = forward - 1 - operation
+        reads = {forward + operation - 1, mirrored}
+        if chance.random() < 0.6 and mirrored:
+            reads.add(mirrored - 1)
+        inputs.append(tuple(sorted(reads)))
+    sizes = tuple(chance.randint(1, 20) for _ in inputs)
+    costs = tuple(chance.randint(1, 30) for _ in inputs)
+    phases = tuple(operation < forward for operation in range(2 * forward))
+    return Problem(f"random{seed}", costs, sizes, phases, tuple(inputs))
+
+
+def least_cost(problem: Problem, limit_bytes: int) -> int | None:
+    """Try every set of recomputations, each set right before every backward operation."""
+    forward = sum(problem.forward)
+    least = None
+    stages = range(forward + 1, problem.count)
+    for chosen in product(range(2**forward), repeat=len(stages)):
+        sequence = list(range(forward + 1))
+        for stage, bits in zip(stages, chosen, strict=True):
+            sequence += [o for o in range(forward) if bits >> o & 1]
+            sequence.append(stage)
+        cost = sum(problem.costs[o] for o in sequence)
+        if (least is None or cost < least) and simulate(
+            problem, sequence
+        ).peak_bytes <= limit_bytes:
+            least = cost
+    return least
+
+
+def line_of(problem: Problem, limit_bytes: int) -> Timeline:
+    instance = build_instance(as_graph(problem), as_request(limit_bytes, 1.0), 1)
+    line = timeline_of(Table.of(instance), [(o, 0) for o in range(problem.count)])
+    assert line is not None
+    assert line.forward == sum(problem.forward)
+    return line
+
+
+@pytest.mark.parametrize("seed", range(14))
+@pytest.mark.parametrize("part", [0.55, 0.75])
+def test_no_bound_is_above_the_cheapest_recomputation(seed: int, part: float) -> None:
+    problem = random_problem(seed)
+    limit = int(problem.plain_peak_bytes * part)
+    least = least_cost(problem, limit)
+    if least is None:
+        return
+    line = line_of(problem, limit)
+    for blocks in (1, 2, 8):
+        program = retention_program(line, limit, even_cuts(line, blocks))
+        linear, whole = program.lower_bound(5.0), program.whole_lower_bound(5.0)
+        assert problem.base_cost + linear <= least
+        assert linear <= whole
+        assert problem.base_cost + whole <= least
+
+
+def test_some_bounds_are_met() -> None:
+    met = 0
+    for seed in range(10):
+        problem = random_problem(seed)
+        limit = int(problem.plain_peak_bytes * 0.75)
+        least = least_cost(problem, limit)
+        bound = RecomputationBound(line_of(problem, limit), limit)
+        bound.sharpen(10**9, 10.0)
+        assert bound.exhausted
+        met += least == bound.trip_time_ns and bound.extra_ns > 0
+    assert met >= 3
+
+
+def test_with_room_for_everything_nothing_must_run_again() -> None:
+    problem = random_problem(3)
+    line = line_of(problem, problem.plain_peak_bytes)
+    for blocks in (1, 8):
+        cuts = even_cuts(line, blocks)
+        program = retention_program(line, problem.plain_peak_bytes, cuts)
+        assert program.whole_lower_bound(5.0) == 0
+
+
+def test_cuts_begin_with_the_backward_pass() -> None:
+    line = line_of(random_problem(5, forward=12), 1)
+    for blocks in (1, 3, 100):
+        cuts = even_cuts(line, blocks)
+        assert cuts[0] == 12
+        assert list(cuts) == sorted(set(cuts))
+        assert len(cuts) <= blocks
+
+
+def test_a_schedule_that_computes_again_in_the_forward_has_no_line() -> None:
+    problem = random_problem(2)
+    table = Table.of(build_instance(as_graph(problem), as_request(10**6, 1.0), 1))
+    plain = [(o, 0) for o in range(problem.count)]
+    assert timeline_of(table, plain) is not None
+    assert timeline_of(table, [(0, 0), *plain]) is None
+    assert timeline_of(table, [*plain[:5], (1, 0), *plain[5:]]) is not None
+
+
+def test_a_plan_says_what_its_bound_supposes() -> None:
+    problem = random_problem(7, forward=25)
+    limit = int(problem.plain_peak_bytes * 0.7)
+    answer = solve(as_graph(problem), as_request(limit, 6.0))
+    assert answer.plan is not None
+    certificate = answer.plan.certificate
+    (time,) = [level for level in certificate.levels if level.name == "time_ns"]
+    assert time.bound is not None
+    assert problem.base_cost <= time.bound <= time.value
+    if time.bound > problem.base_cost:
+        assert RESTRICTION in certificate.restrictions
