@@ -18,7 +18,7 @@ network's input row by row, and it has no bytes at all.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 
 from memplan.ir.row_strips import MAX_ENTRIES, MAX_ROWS, RowWindow, read_program, rows_to_prove
@@ -43,27 +43,39 @@ _ONE_ROW = RowWindow()
 def offer_row_strips(draft: Draft) -> None:
     """Add alternatives ``rows``, ``rows_2``, ... to the last operations of chains."""
     network = _Network(draft)
-    #: Least bytes of going from one narrow tensor to another, both included.
+    #: Least bytes of going from one narrow tensor to another, both included: in any case, and where
+    #: operands may be used up.
+    sure: dict[tuple[str, str], float] = {}
     least: dict[tuple[str, str], float] = {}
     for result, link in network.links.items():
         if not network.is_narrow(result):
             continue
         between: list[str] = []
         for start, chain in network.chains(link):
-            pieces = (
-                max(least.get((start, cut), inf), least.get((cut, result), inf)) for cut in between
-            )
-            plain = min(network.plain_bytes(chain), *pieces, inf)
+            ends = (start, result)
+            plain = network.plain_bytes(chain)
+            sure[ends] = min(plain, _in_pieces(sure, *ends, between))
+            least[ends] = min(plain, _in_pieces(least, *ends, between))
             segments = len(between) + 1
             name = "rows" if segments == 1 else f"rows_{segments}"
-            smallest = plain
             for recipe in network.ways(start, chain, name):
+                known = sure if recipe.uses_up is None else least
                 strips = network.strip_bytes(start, result, recipe)
-                if strips < smallest:
+                if strips < known[ends]:
                     link.operation.alternatives.append(recipe)
-                    smallest = strips
-            least[start, result] = smallest
+                    known[ends] = strips
+                    least[ends] = min(least[ends], strips)
             between.append(start)
+
+
+def _in_pieces(
+    known: Mapping[tuple[str, str], float], start: str, result: str, between: Sequence[str]
+) -> float:
+    """Return the least bytes of two chains one after the other."""
+    return min(
+        (max(known.get((start, cut), inf), known.get((cut, result), inf)) for cut in between),
+        default=inf,
+    )
 
 
 class _Network:

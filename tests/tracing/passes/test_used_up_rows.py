@@ -11,6 +11,7 @@ from memplan.ir.graph import Alternative, Operation, OpGraph
 from memplan.ir.row_strips import INPUT_ROWS, StripEntry, read_program
 from memplan.tracing import TraceSettings
 from memplan.tracing.loaders import load_module
+from memplan.tracing.passes import row_strips
 from memplan.tracing.trace import trace
 from tests.support.graph_interpreter import run_step
 from tests.support.models import randomise
@@ -84,6 +85,17 @@ def test_what_is_used_up_is_the_start_and_there_is_room(name: str) -> None:
             assert 0 <= added - row_bytes(last) < 8 or added == 0
     for _, way in ways_of(graph, ""):
         assert ("used_up" in way.name) == (way.uses_up is not None)
+
+
+@pytest.mark.parametrize("name", STRIP_NETWORKS)
+def test_what_is_offered_does_not_count_on_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start may be needed later: every other way is there as it would be without."""
+    graph, _ = network(name)
+    monkeypatch.setattr(row_strips, "used_up_recipe", lambda *_: None)
+    without, _ = network(name)
+    for operation, plain in zip(graph.operations, without.operations, strict=True):
+        others = tuple(way for way in operation.alternatives if way.uses_up is None)
+        assert others == plain.alternatives
 
 
 def test_a_result_of_the_network_is_none_that_waits() -> None:
