@@ -36,7 +36,7 @@ _CURVE_STEPS = 300
 #: ... for these, and updates of one step at these places.
 _COMPARED = (Case(HEAD, "none"), Case(BIASES_AND_HEAD, "aware"), Case(PLANNED, "aware"),
              Case(PLANNED, "plain"), Case(FULL, "aware"))  # fmt: skip
-_CHECKED_STEPS = (0, 100)
+_CHECKED_STEPS = (0, 100, 299)
 #: Means of both curves may differ by this, relative, once roundings have gone different ways.
 _MEANS_APART = 0.05
 

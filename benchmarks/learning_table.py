@@ -215,8 +215,11 @@ each going on from its own weights. Losses are *together* as long as they differ
 
 {curves}
 
-From the weights that the C executor has after {checked} steps, one step was made in both: what it
-changes agrees, integers but for ties in rounding.
+Where they part, a gradient that differs in its last digits has moved one integer to the other side
+of a half, and from there on the two train different networks. That it is no more than this is
+checked step by step: from the weights that the C executor has after {checked} steps, one step is
+made in both, and what it changes agrees, integers but for ties in rounding. `make learn` fails
+where it does not, or where the means of both curves differ by more than 5 %.
 """
 
 
@@ -250,5 +253,5 @@ def section(
         rates=rate_table(rows),
         close=CLOSE,
         curves=curve_table(curves),
-        checked=" and ".join(map(str, checked)),
+        checked=", ".join(map(str, checked)),
     )
