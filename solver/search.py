@@ -24,7 +24,7 @@ from memplan.solver.mask_search import search_masks
 from memplan.solver.micro_batches import allowed_micro_batches
 from memplan.solver.progress import Progress, Reporter
 from memplan.solver.relaxation.recomputation import RecomputationBound
-from memplan.solver.relaxation.timeline import RESTRICTION, timeline_of
+from memplan.solver.relaxation.timeline import timeline_of
 from memplan.solver.solution import Solution, plain_costs
 from memplan.solver.techniques import Techniques
 
@@ -185,7 +185,7 @@ def _retention_proof(pursuit: Pursuit, sides: list[Side], free: Proof) -> Proof 
     own = outside + best.instance.trips * bound.trip_time_ns
     mask = best.instance.mask()
     others = [side.least_time_ns(mask) for side in sides if side.samples != best.instance.samples]
-    return Proof(free.importance, min([own, *others]), restrictions=[RESTRICTION])
+    return Proof(free.importance, min([own, *others]), restrictions=[bound.line.restriction])
 
 
 def _solve_whole(pursuit: Pursuit, sides: list[Side]) -> None:

@@ -105,7 +105,10 @@ class _Builder:
         for q in blocks:
             self._flow(q)
             self._memory_of_block(q)
-        self._memory_of_forward()
+        if (
+            not self.line.again_in_forward
+        ):  # else what is needed later need not be there all the time
+            self._memory_of_forward()
         return self.program
 
     def _span(self, item: int) -> tuple[int, int]:

@@ -1,7 +1,8 @@
 """A schedule as a line of first computations, for bounds on what recomputation must cost.
 
-The bound holds for plans that run every operation first in this order and by these ways, and run
-again only forward operations, behind the last of them (``RESTRICTION``).
+The *forward pass* of a line is what comes before the first operation that may not run again.  The
+bound holds for plans that run every operation first in this order and by these ways, and run again
+only operations of the forward pass, behind it (``RESTRICTION``).
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from dataclasses import dataclass
 
 from memplan.solver.schedule import Schedule, Table
 
-__all__ = ["RESTRICTION", "Timeline", "timeline_of"]
+__all__ = ["RESTRICTIONS", "Timeline", "timeline_of"]
 
-RESTRICTION = (
-    "operations first run in the order and by the ways of this plan, and again only forward ones, "
-    "behind the forward pass"
+_ALONG = (
+    "operations first run in the order and by the ways of this plan; again run only those that "
+    "come before the first that may not"
 )
+#: Of lines on which nothing runs again within the forward pass, and of others.
+RESTRICTIONS = {False: f"{_ALONG}, and behind these", True: _ALONG}
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Timeline:
         producer: of each item, the position of its operation; absent: given by the host.
         kept: items that stay to the end.
         forward: how many operations belong to the forward pass.
+        again_in_forward: whether some may run again within the forward pass, too.
     """
 
     time_ns: tuple[int, ...]
@@ -41,13 +45,19 @@ class Timeline:
     producer: dict[int, int]
     kept: frozenset[int]
     forward: int
+    again_in_forward: bool
+
+    @property
+    def restriction(self) -> str:
+        """Return under what a bound along this line holds."""
+        return RESTRICTIONS[self.again_in_forward]
 
 
 def timeline_of(table: Table, schedule: Schedule) -> Timeline | None:
     """Return the line of a schedule, or None where it has not the form that the bound is for.
 
-    It has not where an operation of the forward pass comes behind one that may not run again, an
-    operation goes different ways, or runs again before the forward pass is over.
+    It has not where an operation goes different ways, uses up an operand, or runs again although it
+    does not belong to the forward pass.
     """
     works = table.instance.works
     first: dict[int, int] = {}
@@ -59,12 +69,13 @@ def timeline_of(table: Table, schedule: Schedule) -> Timeline | None:
     while forward < len(order) and works[order[forward][0]].recomputable:
         forward += 1
     members = {work for work, _ in order[:forward]}
-    if any(works[work].recomputable for work, _ in order[forward:]):
-        return None
     seen: set[int] = set()
+    again_in_forward = False
     for work, _ in schedule:
-        if work in seen and not members <= seen:
-            return None  # it runs again within the forward pass
+        if work in seen:
+            if work not in members:
+                return None
+            again_in_forward = again_in_forward or not members <= seen
         seen.add(work)
     beside = []
     for work, way in order:
@@ -82,4 +93,5 @@ def timeline_of(table: Table, schedule: Schedule) -> Timeline | None:
         },
         kept=table.kept,
         forward=forward,
+        again_in_forward=again_in_forward,
     )
