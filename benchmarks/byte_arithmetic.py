@@ -26,7 +26,7 @@ from benchmarks.table import markdown_table
 from benchmarks.tiny_training import trace_network
 from memplan.ir.graph import Alternative, OpGraph
 from memplan.ir.request import PlanRequest
-from memplan.solver.instance import build_instance
+from memplan.solver.build_instance import build_instance
 from memplan.solver.orders import starting_orders
 from memplan.solver.schedule import Schedule, Table, live_profile
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from memplan.ir.request import LayerUpdate, PlanRequest
 from memplan.solver.bounds import ByteBound
+from memplan.solver.build_instance import fix_mask
 from memplan.solver.clock import Clock
 from memplan.solver.heuristics import Found, find_schedules, smallest_peak
-from memplan.solver.instance import Instance, fix_mask
+from memplan.solver.instance import Instance
 from memplan.solver.levels import Proof
 from memplan.solver.mask_estimate import MemoryEstimate, estimate_memory
 from memplan.solver.progress import Reporter

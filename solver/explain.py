@@ -6,8 +6,8 @@ from memplan.ir.answer import Explanation, Remedy
 from memplan.ir.graph import OpGraph
 from memplan.ir.request import PlanRequest
 from memplan.solver.bounds import lower_bound
+from memplan.solver.build_instance import build_instance
 from memplan.solver.clock import WALL, Clock
-from memplan.solver.instance import build_instance
 from memplan.solver.micro_batches import allowed_micro_batches
 from memplan.solver.search import Outcome
 

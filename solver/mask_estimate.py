@@ -28,7 +28,8 @@ from memplan.ir.baseline import plain_operations
 from memplan.ir.graph import Operation
 from memplan.ir.request import LayerUpdate
 from memplan.ir.sizes import alternative_allowed, tensor_bytes, updated_parameters
-from memplan.solver.instance import Choice, Instance, fix_mask
+from memplan.solver.build_instance import fix_mask
+from memplan.solver.instance import Choice, Instance
 from memplan.solver.orders import starting_schedules
 from memplan.solver.schedule import Table, live_peak
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from ortools.sat.python import cp_model
 
 from memplan.ir.request import LayerUpdate
+from memplan.solver.build_instance import build_instance
 from memplan.solver.clock import WALL, Clock
 from memplan.solver.cp import solve_model
-from memplan.solver.instance import Instance, build_instance
+from memplan.solver.instance import Instance
 from memplan.solver.joint.build import build_joint_model
 
 __all__ = ["masks_by_model"]

@@ -10,7 +10,8 @@ from __future__ import annotations
 from memplan.ir.request import LayerUpdate
 from memplan.solver.attempts import Pursuit, Side, cannot_improve, try_mask
 from memplan.solver.bounds import lower_bound
-from memplan.solver.instance import Instance, fix_mask
+from memplan.solver.build_instance import fix_mask
+from memplan.solver.instance import Instance
 from memplan.solver.mask_estimate import MemoryEstimate, choose_mask
 from memplan.solver.mask_model import masks_by_model
 

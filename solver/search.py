@@ -14,8 +14,8 @@ from memplan.ir.graph import OpGraph
 from memplan.ir.request import PlanRequest
 from memplan.solver.attempts import Pursuit, Side, cannot_improve, shrink, try_mask
 from memplan.solver.bounds import ByteBound, lower_bound
+from memplan.solver.build_instance import build_instance
 from memplan.solver.clock import Clock
-from memplan.solver.instance import build_instance
 from memplan.solver.joint import build_joint_model, default_computations
 from memplan.solver.joint.lexicographic import solve_levels
 from memplan.solver.levels import Proof

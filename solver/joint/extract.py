@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ortools.sat.python import cp_model
 
-from memplan.solver.instance import fix_mask
+from memplan.solver.build_instance import fix_mask
 from memplan.solver.joint.variables import JointModel
 from memplan.solver.schedule import Block, Lifetimes, Table
 from memplan.solver.solution import Solution, layout, worth

@@ -12,7 +12,8 @@ from memplan.ir.graph import OpGraph
 from memplan.ir.plan import Certificate, Level, Plan
 from memplan.ir.request import PlanRequest
 from memplan.solver.assemble import assemble
-from memplan.solver.instance import Instance, build_instance
+from memplan.solver.build_instance import build_instance
+from memplan.solver.instance import Instance
 from memplan.solver.joint import JointModel, build_joint_model
 from memplan.solver.schedule import Table
 from memplan.solver.solution import Solution

@@ -5,7 +5,7 @@ import pytest
 from memplan.ir.device import Device, Rates, Region
 from memplan.ir.graph import OpGraph
 from memplan.solver.bounds import lower_bound
-from memplan.solver.instance import build_instance
+from memplan.solver.build_instance import build_instance
 from memplan.solver.micro_batches import allowed_micro_batches
 from tests.solver.problems import fork, instance_of, line, request, skip
 from tests.support.brute_force import smallest_arena

@@ -5,7 +5,7 @@ import pytest
 from memplan.ir.device import Device, Rates, Region
 from memplan.ir.errors import RequestError
 from memplan.ir.request import LayerUpdate
-from memplan.solver.instance import build_instance, fix_mask
+from memplan.solver.build_instance import build_instance, fix_mask
 from tests.solver.problems import instance_of, request
 from tests.support.hand_graphs import chain, inference, statistics, two_layers
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from memplan.solver.instance import fix_mask
+from memplan.solver.build_instance import fix_mask
 from memplan.solver.mask_model import masks_by_model
 from memplan.solver.schedule import Table, live_peak
 from memplan.solver.ways import fastest_ways, needed_schedule

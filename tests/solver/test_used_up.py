@@ -13,9 +13,9 @@ from memplan.ir.graph import Alternative, OpGraph
 from memplan.ir.request import PlanRequest
 from memplan.ir.units import Affine
 from memplan.solver.bounds import lower_bound
+from memplan.solver.build_instance import build_instance
 from memplan.solver.greedy import evict_and_recompute, random_exponents
 from memplan.solver.heuristics import Found
-from memplan.solver.instance import build_instance
 from memplan.solver.lean import lean_schedule
 from memplan.solver.local_search import anneal
 from memplan.solver.local_search.flat import flatten, scratch_for

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from memplan.ir.graph import OpGraph
-from memplan.solver.instance import build_instance, fix_mask
+from memplan.solver.build_instance import build_instance, fix_mask
 from memplan.solver.joint import add_hints, build_joint_model, extract
 from memplan.solver.joint.hint import fits_model
 from memplan.solver.mask_estimate import choose_mask, estimate_memory

@@ -6,7 +6,7 @@ import pytest
 
 from memplan.ir.graph import OpGraph
 from memplan.solver import solve
-from memplan.solver.instance import build_instance
+from memplan.solver.build_instance import build_instance
 from memplan.solver.joint import JointModel, add_hints, build_joint_model, extract
 from memplan.solver.lean import lean_schedule
 from memplan.solver.micro_batches import allowed_micro_batches

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.planners.ours import as_graph, as_request
 from benchmarks.planners.problem import Problem, simulate
 from memplan.solver import solve
-from memplan.solver.instance import build_instance
+from memplan.solver.build_instance import build_instance
 from memplan.solver.relaxation.recomputation import RecomputationBound
 from memplan.solver.relaxation.retention import even_cuts, retention_program
 from memplan.solver.relaxation.timeline import RESTRICTIONS, Timeline, timeline_of
