@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from benchmarks.planners.answer import Attempt
 from benchmarks.planners.problem import Problem
 from memplan.ir.answer import Answer
 from memplan.ir.device import Device, Rates, Region
@@ -15,7 +16,7 @@ from memplan.ir.request import PlanRequest
 from memplan.ir.units import Affine
 from memplan.solver import Progress, solve
 
-__all__ = ["Planned", "as_graph", "as_request", "plan_problem", "sequence_of"]
+__all__ = ["Planned", "as_graph", "as_request", "memplan", "plan_problem", "sequence_of"]
 
 #: One unit of cost is one MAC, and takes one nanosecond.
 _DEVICE_RATES = Rates(macs_per_second=10**9, moved_bytes_per_second=10**9)
@@ -111,6 +112,16 @@ def plan_problem(
         return Planned(answer, None, None)
     level = next(level for level in answer.plan.certificate.levels if level.name == "time_ns")
     return Planned(answer, sequence_of(answer.plan), level.bound)
+
+
+def memplan(problem: Problem, budget_bytes: int, seconds: float) -> Attempt:
+    """Return memplan's plan: order, recomputation and addresses."""
+    planned = plan_problem(problem, budget_bytes, seconds)
+    plan = planned.answer.plan
+    if plan is None or planned.sequence is None:
+        return Attempt(None, infeasible=planned.answer.status == "infeasible")
+    offsets = tuple(plan.buffers[step.writes[0]].offset for step in plan.body)
+    return Attempt(planned.sequence, planned.cost_bound, offsets=offsets)
 
 
 def sequence_of(plan: Plan) -> tuple[int, ...]:

@@ -1,0 +1,135 @@
+"""The lines of a run as a section of a Markdown document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from benchmarks.machine import describe_machine, versions
+from benchmarks.planners.lines import Line, Smallest
+from benchmarks.table import markdown_table
+
+__all__ = ["budget_table", "gap", "section", "smallest_table"]
+
+_SECTION = """\
+## memplan and published planners on one common graph
+
+| measured by | `{command}` |
+| --- | --- |
+| on | {date}, commit {commits} (`+`: with changes) |
+| machine | {machine} |
+| versions | {versions} |
+| time limit | {seconds} s of wall time for each solve, {probe} s for each probe of the smallest |
+
+Every planner gets the same problem: operations in a topological order, each with a cost and one
+block of bytes, which is freed behind its last reader. Forward operations may run again, backward
+operations run once. Every answer is a sequence of operations, replayed by one simulator
+(`benchmarks/planners/problem.py`), which counts bytes and cost; budgets are parts of the peak of
+live bytes of the plain order. *Extra cost* is that of recomputation, in % of one plain step. *Gap*
+is what the planner itself proves of its total cost, base included, in its own space of plans (all
+but memplan fix the order). *Arena*: addresses by memplan's packer for every planner that chooses
+none; memplan, the sequential pipeline, MODeL and Melon choose their own, checked for overlap.
+*over* is a sequence whose live bytes exceed the budget; *proved* that the planner shows its own
+space of plans to hold none. Seconds are wall / CPU.
+
+{planners}
+
+{tables}
+
+### Smallest bytes
+
+The fewest live bytes of any sequence that bisection over budgets brought up, and the fewest bytes
+of an arena among them. *none at* is the largest budget at which the planner, or the operands of one
+operation, prove that there is no plan in its space.
+
+{smallest}
+"""
+
+_WORDS = {"infeasible": "proved: none", "none": "no plan", "n/a": "n/a", "failed": "failed"}
+
+
+def section(
+    lines: Sequence[Line], smallest: Sequence[Smallest], command: str, planners: str
+) -> str:
+    """Return the section; ``planners`` says what each of them is."""
+    instances = list(dict.fromkeys(line.instance for line in lines))
+    commits = dict.fromkeys([*(x.commit for x in lines), *(x.commit for x in smallest)])
+    tables = []
+    for instance in instances:
+        own = [line for line in lines if line.instance == instance]
+        first = own[0]
+        tables.append(
+            f"### {instance}\n\n{first.operations} operations, plain peak "
+            f"{first.plain_peak_bytes:,} bytes, cost of a step {first.base_cost:,}\n\n"
+            + budget_table(own)
+        )
+    return _SECTION.format(
+        command=command,
+        date=f"{datetime.now(UTC):%Y-%m-%d}",
+        commits=", ".join(commits),
+        machine=describe_machine(),
+        versions=versions(),
+        seconds=_numbers({line.seconds_limit for line in lines}),
+        probe=_numbers({each.seconds_limit for each in smallest}),
+        planners=planners,
+        tables="\n\n".join(tables),
+        smallest=smallest_table(smallest) if smallest else "Not measured.",
+    )
+
+
+def gap(line: Line) -> float | None:
+    """Return the certified gap in % of the plan's total cost; None where nothing is proved."""
+    if line.outcome != "plan" or line.cost is None or line.cost_bound is None:
+        return None
+    return 100 * (line.cost - line.cost_bound) / line.cost if line.cost else 0.0
+
+
+def budget_table(lines: Sequence[Line]) -> str:
+    """Return one row per budget and planner."""
+    header = (
+        "budget", "planner", "result", "peak", "arena", "cost", "extra cost", "gap", "seconds"
+    )  # fmt: skip
+    return markdown_table(header, [_row(line) for line in lines], left=3)
+
+
+def _row(line: Line) -> list[str]:
+    proved = gap(line)
+    planned = line.peak_bytes is not None
+    result = {"plan": "fits", "over": "over"}.get(line.outcome) or _WORDS[line.outcome]
+    if line.outcome == "plan" and (line.arena_bytes or 0) > line.budget_bytes:
+        result = "live bytes fit"
+    return [
+        f"{line.budget_fraction:g}",
+        line.planner,
+        result,
+        f"{line.peak_bytes:,}" if planned else "-",
+        f"{line.arena_bytes:,}" if planned else "-",
+        f"{line.cost:,}" if planned else "-",
+        f"{100 * (line.cost / line.base_cost - 1):.2f} %" if line.cost is not None else "-",
+        "-" if proved is None else f"{proved:.2f} %",
+        f"{line.wall_seconds:.1f} / {line.cpu_seconds:.1f}",
+    ]
+
+
+def smallest_table(smallest: Sequence[Smallest]) -> str:
+    """Return one row per instance and planner."""
+    header = ("instance", "planner", "live bytes", "of plain", "arena", "none at", "seconds")
+    rows = []
+    for each in smallest:
+        peak, arena = each.peak_bytes, each.arena_bytes
+        rows.append(
+            [
+                each.instance,
+                each.planner,
+                "n/a" if not each.applicable else "no plan" if peak is None else f"{peak:,}",
+                "-" if peak is None else f"{peak / each.plain_peak_bytes:.3f}",
+                "-" if arena is None else f"{arena:,}",
+                "-" if each.infeasible_bytes is None else f"{each.infeasible_bytes:,}",
+                f"{each.wall_seconds:.0f} / {each.cpu_seconds:.0f}",
+            ]
+        )
+    return markdown_table(header, rows, left=2)
+
+
+def _numbers(numbers: set[float]) -> str:
+    return ", ".join(f"{number:g}" for number in sorted(numbers)) or "-"
