@@ -1,6 +1,7 @@
 # make demo   set up, plan a real model to 256KB, check the plan, train a step with it
 # make test   set up for development; lint, types, tests
-# make mcu    train in 256KB of RAM on emulated Cortex-M boards; needs Debian packages, see README
+# make mcu    train three int8 networks in 118 to 140 KB of RAM, and ResNet-8 in 256 KB, on emulated
+#             Cortex-M boards; needs Debian packages, see README
 # make learn  adapt a small network to new digits in int8, in generated C
 #
 # PYTHON   interpreter that makes the virtual environment

@@ -42,7 +42,7 @@ class Case:
     name: str
     factory: str
     ram_bytes: int
-    stack_bytes: int = 1536
+    stack_bytes: int = 1280
     static_bytes: int = 64
     scheme: Scheme | None = None
     image: Image = "resident"

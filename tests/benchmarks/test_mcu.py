@@ -9,8 +9,9 @@ import pytest
 
 from benchmarks import mcu
 from benchmarks.mcu_case import CASES, Case
-from benchmarks.mcu_prepare import HostFacts
-from benchmarks.mcu_table import Row, explain, section
+from benchmarks.mcu_prepare import HostFacts, prepare
+from benchmarks.mcu_table import Row, explain, row_of, section
+from benchmarks.published_schemes import Scheme
 from memplan.clients.executors.c.device import build_program, run_program
 from memplan.clients.executors.c.device_tools import missing_packages
 from tests.clients.executors.c.hand_project import hand_batches, hand_project
@@ -104,6 +105,28 @@ def test_no_budget_is_larger_than_its_target() -> None:
     }
     assert [case.name for case in CASES] == list(targets)
     assert all(case.ram_bytes <= targets[case.name] * 1024 for case in CASES)
+
+
+@needs_boards
+def test_a_case_becomes_a_row(tmp_path: Path) -> None:
+    case = Case(
+        "tiny-streamed",
+        "tests.benchmarks.mcu_network:tiny",
+        ram_bytes=12_288,
+        scheme=Scheme("tiny", "hand-made", biases=1, weights=((2, 0.5),)),
+        image="streamed",
+        seconds=0.5,
+    )
+    told: list[str] = []
+    prepared = prepare(case, tmp_path, 2, told.append)
+    assert prepared.host.differing == () and prepared.host.changed > 0
+    assert [update.layer for update in prepared.plan.mask] == ["4", "7"]
+    row = row_of(prepared, "mps3-an547")
+    assert row.failures == () and row.agrees_with_host
+    assert row.ram_used_bytes <= row.ram_bytes == case.ram_bytes
+    # The image alone would take all of it.
+    assert all(buffer.tensor != "input" for buffer in prepared.plan.buffers)
+    assert len(told) == 2
 
 
 @needs_boards

@@ -337,6 +337,8 @@ def _plugin_argument(program: DeviceProgram, folder: Path) -> str:
     symbols = {
         "begin": "memplan_mark_begin",
         "end": "memplan_mark_end",
+        "pause": "memplan_mark_pause",
+        "resume": "memplan_mark_resume",
         "ram": "__ram_start",
         "ram_end": "__ram_end",
         "flash": "__flash_start",

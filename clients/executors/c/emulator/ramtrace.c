@@ -5,6 +5,7 @@
  *
  * Arguments: begin, end       addresses of the two marks (functions; counting starts and stops when
  *                             their first instruction is reached)
+ *            pause, resume    addresses of two more; what is between them is not counted
  *            ram, ram_end     the budget
  *            flash, flash_end code and constants; only loads are expected there
  *            out              file for the results, one key=value per line
@@ -59,8 +60,8 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t, const qemu_info_t *, int, char 
 /* Registers of the core and its debug unit: neither RAM nor flash. */
 #define SYSTEM_START 0xE0000000u
 
-static uint64_t begin, end, ram, ram_end, flash, flash_end;
-static uint64_t instructions, began_at, counted, intervals;
+static uint64_t begin, end, pause, resume, ram, ram_end, flash, flash_end;
+static uint64_t instructions, began_at, paused_at, counted, intervals;
 static uint64_t loads, stores, lowest = UINT64_MAX, highest, outside, first_outside;
 static uint8_t *touched;
 static FILE *out;
@@ -76,6 +77,16 @@ static void on_end(unsigned vcpu, void *data) {
     counted += count;
     intervals++;
     fprintf(out, "interval=%llu\n", (unsigned long long)count);
+}
+
+static void on_pause(unsigned vcpu, void *data) {
+    (void)vcpu, (void)data;
+    paused_at = instructions;
+}
+
+static void on_resume(unsigned vcpu, void *data) {
+    (void)vcpu, (void)data;
+    began_at += instructions - paused_at;
 }
 
 static void on_access(unsigned vcpu, qemu_plugin_meminfo_t access, uint64_t address, void *data) {
@@ -94,18 +105,21 @@ static void on_access(unsigned vcpu, qemu_plugin_meminfo_t access, uint64_t addr
     }
 }
 
+static const struct {
+    const uint64_t *address;
+    void (*reached)(unsigned, void *);
+} marks[] = {{&begin, on_begin}, {&end, on_end}, {&pause, on_pause}, {&resume, on_resume}};
+
 static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *block) {
     (void)id;
     const size_t count = qemu_plugin_tb_n_insns(block);
     for (size_t index = 0; index < count; index++) {
         struct qemu_plugin_insn *instruction = qemu_plugin_tb_get_insn(block, index);
         const uint64_t address = qemu_plugin_insn_vaddr(instruction);
-        if (address == begin)
-            qemu_plugin_register_vcpu_insn_exec_cb(instruction, on_begin, QEMU_PLUGIN_CB_NO_REGS,
-                                                   NULL);
-        if (address == end)
-            qemu_plugin_register_vcpu_insn_exec_cb(instruction, on_end, QEMU_PLUGIN_CB_NO_REGS,
-                                                   NULL);
+        for (size_t mark = 0; mark < sizeof marks / sizeof *marks; mark++)
+            if (address == *marks[mark].address)
+                qemu_plugin_register_vcpu_insn_exec_cb(instruction, marks[mark].reached,
+                                                       QEMU_PLUGIN_CB_NO_REGS, NULL);
         qemu_plugin_register_vcpu_insn_exec_inline(instruction, QEMU_PLUGIN_INLINE_ADD_U64,
                                                    &instructions, 1);
         qemu_plugin_register_vcpu_mem_cb(instruction, on_access, QEMU_PLUGIN_CB_NO_REGS,
@@ -152,6 +166,7 @@ int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, 
         const char *argument = argv[index];
         if (strncmp(argument, "out=", 4) == 0) path = argument + 4;
         else if (!number(argument, "begin", &begin) && !number(argument, "end", &end) &&
+                 !number(argument, "pause", &pause) && !number(argument, "resume", &resume) &&
                  !number(argument, "ram", &ram) && !number(argument, "ram_end", &ram_end) &&
                  !number(argument, "flash", &flash) &&
                  !number(argument, "flash_end", &flash_end)) {
