@@ -9,12 +9,13 @@ Importing this module imports neither torch nor ortools.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from memplan.clients import pipeline
-from memplan.ir.errors import ModelError, RequestError
+from memplan.ir.errors import MissingExtraError, ModelError, RequestError
 from memplan.ir.graph import (
     BatchNorm,
     LossKind,
@@ -26,16 +27,20 @@ from memplan.ir.graph import (
 )
 from memplan.ir.plan import Plan
 from memplan.ir.request import Criterion
+from memplan.ir.units import parse_bytes
 
 if TYPE_CHECKING:
     import torch
 
     from memplan.ir.answer import Answer
     from memplan.ir.check import Report
+    from memplan.ir.packing import PackingAnswer, PackingBuffer
     from memplan.solver import Progress
     from memplan.tracing.loaded import LoadedModel
 
-__all__ = ["plan", "trace", "verify"]
+__all__ = ["pack", "plan", "trace", "verify"]
+
+_MAX_SECONDS = 86_400
 
 
 def plan(
@@ -203,6 +208,54 @@ def verify(graph: OpGraph | str | Path, plan: Plan | str | Path) -> Report:
         graph if isinstance(graph, OpGraph) else pipeline.read_graph(graph),
         plan if isinstance(plan, Plan) else pipeline.read_plan(plan),
     )
+
+
+def pack(
+    buffers: Sequence[PackingBuffer] | str | Path,
+    capacity: str | int = "min",
+    *,
+    alignment: int = 1,
+    time_limit: float = 30.0,
+    seed: int = 0,
+    workers: int = 2,
+    stop: Callable[[], bool] = lambda: False,
+) -> PackingAnswer:
+    """Give buffers of given lifetimes their addresses.
+
+    Args:
+        buffers: ``memplan.ir.packing.PackingBuffer`` each, or a CSV file with the columns id,
+            lower, upper, size and perhaps alignment.
+        capacity: bytes, ``"256KB"`` or a number; ``"min"``: as few as possible.
+        alignment: offsets are multiples of it, for buffers of a file without one of their own.
+        time_limit: of the search, in seconds.
+        stop: polled; once it returns true the best packing so far is the answer.
+
+    Returns:
+        The answer: ``status``, ``capacity``, the proven ``lower_bound``, and ``buffers`` with an
+        ``offset`` each.  ``optimal`` is said of the least capacity only, where it is proved.
+
+    Raises:
+        RequestError: the capacity, alignment or time limit is wrong.
+        DataError: the file, or a buffer, is wrong.
+        MissingExtraError: the solver is not installed.
+    """
+    wanted = None if capacity == "min" else parse_bytes(capacity)
+    if alignment < 1:
+        raise RequestError(f"alignment is {alignment}; it must be at least 1")
+    if not 0 < time_limit <= _MAX_SECONDS:
+        raise RequestError(
+            f"the time limit is {time_limit:g} seconds; it must be above 0, at most {_MAX_SECONDS}"
+        )
+    if seed < 0 or workers < 1:
+        raise RequestError(f"seed is {seed}, workers is {workers}; use at least 0 and 1")
+    if find_spec("ortools") is None:
+        raise MissingExtraError("the solver is not installed; pip install 'memplan[solver]'")
+    from memplan.ir.packing import read_buffers
+    from memplan.solver.packing import answer
+
+    if isinstance(buffers, str | Path):
+        buffers = read_buffers(Path(buffers), alignment)
+    return answer(buffers, wanted, seconds=time_limit, seed=seed, workers=workers, stop=stop)
 
 
 def _loaded(

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from memplan.clients.cli import export, run, serve, solve, trace, verify
+from memplan.clients.cli import export, pack, run, serve, solve, trace, verify
 from memplan.clients.cli.exits import ExitCode
 from memplan.clients.cli.help import OVERVIEW
 from memplan.ir.errors import RequestError
@@ -76,6 +76,7 @@ for _name, _command in (
     ("verify", verify.verify),
     ("run", run.run),
     ("export", export.export),
+    ("pack", pack.pack),
     ("serve", serve.serve),
 ):
     app.command(_name, help=_reflowed(_command.__doc__ or ""))(_command)

@@ -35,6 +35,7 @@ Commands:
   verify   check a plan against its graph
   run      execute a planned step in one preallocated arena
   export   write a planned step as a C project
+  pack     give buffers of given lifetimes their addresses
   serve    plan over HTTP
   (plan COMMAND --help lists the options; plan solve --help those of planning)
 

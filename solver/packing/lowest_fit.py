@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
+from memplan.ir.units import align_up
 from memplan.solver.clock import WALL, Clock
 from memplan.solver.packing.rectangle import Rectangle, height
 
@@ -24,9 +25,12 @@ _SECONDS_PER_NEIGHBOUR = 2.5e-7
 
 
 def lowest_fit(
-    rectangles: Sequence[Rectangle], neighbours: Sequence[Sequence[int]], order: Sequence[int]
+    rectangles: Sequence[Rectangle],
+    neighbours: Sequence[Sequence[int]],
+    order: Sequence[int],
+    alignments: Sequence[int] | None = None,
 ) -> list[int]:
-    """Return offsets: rectangles in ``order``, each at the lowest offset that is free."""
+    """Return offsets: rectangles in ``order``, each at the lowest (aligned) offset that is free."""
     offsets = [-1] * len(rectangles)
     for i in order:
         size = rectangles[i].size
@@ -37,7 +41,7 @@ def lowest_fit(
         for bottom, top in placed:
             if bottom - lowest >= size:
                 break
-            lowest = max(lowest, top)
+            lowest = max(lowest, top if alignments is None else align_up(top, alignments[i]))
         offsets[i] = lowest
     return offsets
 
@@ -50,6 +54,7 @@ def improve_order(
     until: float,
     seed: int,
     clock: Clock = WALL,
+    alignments: Sequence[int] | None = None,
 ) -> list[int]:
     """Search over orders: move a rectangle that touches the top, or one under it, earlier.
 
@@ -59,7 +64,7 @@ def improve_order(
     chance = random.Random(seed)
     work = _SECONDS_PER_NEIGHBOUR * sum(len(others) + 1 for others in neighbours)
     best_order = list(order)
-    best = lowest_fit(rectangles, neighbours, best_order)
+    best = lowest_fit(rectangles, neighbours, best_order, alignments)
     best_height = height(rectangles, best)
     current_height = best_height
     current_order, current = best_order, best
@@ -72,7 +77,7 @@ def improve_order(
         trial = [i for i in current_order if i != moved]
         place = current_order.index(moved)
         trial.insert(chance.randrange(place + 1), moved)
-        offsets = lowest_fit(rectangles, neighbours, trial)
+        offsets = lowest_fit(rectangles, neighbours, trial, alignments)
         top = height(rectangles, offsets)
         if top <= current_height or chance.random() < 0.02:
             current_order, current, current_height = trial, offsets, top

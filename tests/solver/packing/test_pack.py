@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from memplan.solver.packing import Rectangle, clique_bound, pack
 from memplan.solver.packing.exact import no_overlap
+from memplan.solver.packing.flat import flatten
 from memplan.solver.packing.lowest_fit import ORDERS, improve_order, lowest_fit
 from memplan.solver.packing.rectangle import height, overlapping
 from tests.support.exact_packing import min_height
@@ -43,6 +44,13 @@ def random_rectangles(seed: int, count: int = 12) -> list[Rectangle]:
     ]
 
 
+def cp_sat(
+    rectangles: list[Rectangle], limit: int, alignment: int = 1, hint: list[int] | None = None
+) -> tuple[list[int] | None, bool]:
+    flat = flatten(rectangles, [alignment] * len(rectangles))
+    return no_overlap(flat, flat.highest(rectangles, limit), 5.0, 0, 1, hint)
+
+
 rectangles_strategy = st.lists(
     st.builds(
         lambda start, length, size: Rectangle(start, start + length, size),
@@ -75,7 +83,7 @@ def test_hard_instances_are_hard_for_lowest_fit(goal: int) -> None:
 @pytest.mark.parametrize("goal", HARD)
 def test_hard_instances_are_solved_exactly(goal: int) -> None:
     rectangles = [Rectangle(*r) for r in HARD[goal]]
-    offsets, impossible = no_overlap(rectangles, goal, 1, 5.0, 0, 1)
+    offsets, impossible = cp_sat(rectangles, goal)
     assert offsets is not None and not impossible
     assert_apart(rectangles, offsets)
     assert height(rectangles, offsets) <= goal
@@ -99,23 +107,23 @@ def test_the_local_search_finds_an_order() -> None:
 def test_what_cannot_be_packed_is_proved() -> None:
     rectangles = [Rectangle(*r) for r in GAP]
     assert clique_bound(rectangles) == 11
-    assert no_overlap(rectangles, 11, 1, 5.0, 0, 1) == (None, True)
-    assert no_overlap(rectangles, 5, 1, 5.0, 0, 1) == (None, True)
+    assert cp_sat(rectangles, 11) == (None, True)
+    assert cp_sat(rectangles, 5) == (None, True)
     packing = pack(rectangles, seconds=1.0)
     assert packing.height == min_height(tuple(GAP), 1) == 12
 
 
 def test_a_hint_is_taken() -> None:
     rectangles = [Rectangle(*r) for r in HARD[13]]
-    found, _ = no_overlap(rectangles, 13, 1, 5.0, 0, 1)
-    again, _ = no_overlap(rectangles, 13, 1, 5.0, 0, 1, hint=found)
+    found, _ = cp_sat(rectangles, 13)
+    again, _ = cp_sat(rectangles, 13, hint=found)
     assert again is not None
     assert_apart(rectangles, again)
 
 
 def test_offsets_are_multiples_of_the_unit() -> None:
     rectangles = [Rectangle(a, b, 16 * size) for a, b, size in HARD[13]]
-    offsets, _ = no_overlap(rectangles, 13 * 16, 16, 5.0, 0, 1)
+    offsets, _ = cp_sat(rectangles, 13 * 16 + 3, 16)
     assert offsets is not None
     assert all(offset % 16 == 0 for offset in offsets)
 
