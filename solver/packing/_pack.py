@@ -188,16 +188,7 @@ def _improved(
     seed: int,
     clock: Clock,
 ) -> Packing:
-    offsets = improve_order(
-        problem.rectangles,
-        problem.neighbours,
-        order,
-        limit,
-        until,
-        seed,
-        clock,
-        None if set(problem.alignments) == {1} else problem.alignments,
-    )
+    offsets = improve_order(problem.rectangles, problem.flat, order, limit, until, seed, clock)
     top = height(problem.rectangles, offsets)
     return Packing(tuple(offsets), top) if top < best.height else best
 

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memplan.ir.units import align_up
-from memplan.solver.packing.rectangle import Rectangle, overlapping
+from memplan.solver.local_search.compiled import compiled
+from memplan.solver.packing.rectangle import Rectangle
 
 __all__ = ["Flat", "Integers", "flatten"]
 
@@ -55,14 +56,16 @@ def flatten(rectangles: Sequence[Rectangle], alignments: Sequence[int]) -> Flat:
     if set(alignments) == {1}:
         alignments = [unit] * len(sizes)  # every offset is a sum of sizes
     moments = _maximal_sections(rectangles)
-    neighbours = overlapping(rectangles)
+    first = np.searchsorted(moments, [r.start for r in rectangles]).astype(np.int64)
+    last = np.searchsorted(moments, [r.end for r in rectangles]).astype(np.int64)
+    start, neighbour = _meetings(first, last, np.argsort(first, kind="stable"))
     return Flat(
-        first=np.searchsorted(moments, [r.start for r in rectangles]).astype(np.int64),
-        last=np.searchsorted(moments, [r.end for r in rectangles]).astype(np.int64),
+        first=first,
+        last=last,
         size=np.array(sizes, dtype=np.int64) // unit,
         alignment=np.array(alignments, dtype=np.int64) // unit,
-        start=np.cumsum([0, *map(len, neighbours)], dtype=np.int64),
-        neighbour=np.array([j for others in neighbours for j in others], dtype=np.int64),
+        start=start,
+        neighbour=neighbour,
         sections=len(moments),
         unit=unit,
     )
@@ -72,3 +75,35 @@ def _maximal_sections(rectangles: Sequence[Rectangle]) -> list[int]:
     """Return one moment of each section: starts after which something ends before a start."""
     events = sorted({(r.start, 1) for r in rectangles} | {(r.end, 0) for r in rectangles})
     return [moment for (moment, starts), (_, also) in pairwise(events) if starts and not also]
+
+
+@compiled
+def _meetings(first: Integers, last: Integers, by_first: Integers) -> tuple[Integers, Integers]:
+    """Return (start, neighbour) as in ``Flat``."""
+    count = len(first)
+    start = np.zeros(count + 1, np.int64)
+    live = np.empty(count, np.int64)
+    neighbour = np.empty(0, np.int64)
+    filled = np.zeros(count, np.int64)
+    for is_filling in range(2):  # first they are counted
+        living = 0
+        for i in by_first:
+            kept = 0
+            for place in range(living):
+                j = live[place]
+                if last[j] > first[i]:
+                    live[kept] = j
+                    kept += 1
+                    if is_filling:
+                        neighbour[start[i] + filled[i]] = j
+                        neighbour[start[j] + filled[j]] = i
+                    filled[i] += 1
+                    filled[j] += 1
+            live[kept] = i
+            living = kept + 1
+        if not is_filling:
+            for i in range(count):
+                start[i + 1] = start[i] + filled[i]
+                filled[i] = 0
+            neighbour = np.empty(start[count], np.int64)
+    return start, neighbour

@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import gcd
 
+import numpy as np
+
 from memplan.ir.units import align_up
 from memplan.solver.packing.flat import Flat, flatten
-from memplan.solver.packing.lowest_fit import ORDERS, lowest_fit
-from memplan.solver.packing.rectangle import Rectangle, height, overlapping
+from memplan.solver.packing.lowest_fit import ORDERS, lowest_fit, lowest_fit_of
+from memplan.solver.packing.rectangle import Rectangle, clique_bound, height, overlapping
 
 __all__ = ["Problem"]
+
+#: Above so many rectangles lowest fit is worth the machine code, which takes a second to load.
+_MANY = 400
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,8 @@ class Problem:
         have in common but for the one on top.
         """
         common = gcd(*self.alignments)
+        if common == 1:
+            return self.height_from(clique_bound(self.rectangles))
         best = 0
         for live in self._live():
             sizes = [self.rectangles[i].size for i in live]
@@ -93,5 +100,8 @@ class Problem:
 
     def lowest_fit(self, order: Sequence[int]) -> list[int]:
         """Return offsets: rectangles in this order, each as low as it goes."""
+        if len(order) > _MANY:
+            fitted = lowest_fit_of(self.flat, np.array(order, dtype=np.int64))
+            return [int(offset) * self.flat.unit for offset in fitted]
         aligned = None if set(self.alignments) == {1} else self.alignments
         return lowest_fit(self.rectangles, self.neighbours, order, aligned)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import time
 from random import Random
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from memplan.solver.packing import Rectangle, clique_bound, pack
 from memplan.solver.packing.exact import no_overlap
 from memplan.solver.packing.flat import flatten
-from memplan.solver.packing.lowest_fit import ORDERS, improve_order, lowest_fit
+from memplan.solver.packing.lowest_fit import ORDERS, improve_order, lowest_fit, lowest_fit_of
 from memplan.solver.packing.rectangle import height, overlapping
 from tests.support.exact_packing import min_height
 
@@ -95,9 +96,10 @@ def test_hard_instances_are_solved_exactly(goal: int) -> None:
 def test_the_local_search_finds_an_order() -> None:
     rectangles = [Rectangle(*r) for r in HARD[13]]
     neighbours = overlapping(rectangles)
+    flat = flatten(rectangles, [1] * len(rectangles))
     deadline = time.monotonic() + 1.0
     start = list(range(len(rectangles)))
-    offsets = improve_order(rectangles, neighbours, start, 13, deadline, seed=0)
+    offsets = improve_order(rectangles, flat, start, 13, deadline, seed=0)
     assert_apart(rectangles, offsets)
     assert height(rectangles, offsets) <= height(
         rectangles, lowest_fit(rectangles, neighbours, start)
@@ -126,6 +128,20 @@ def test_offsets_are_multiples_of_the_unit() -> None:
     offsets, _ = cp_sat(rectangles, 13 * 16 + 3, 16)
     assert offsets is not None
     assert all(offset % 16 == 0 for offset in offsets)
+
+
+@pytest.mark.parametrize("alignment", [1, 4])
+@pytest.mark.parametrize("seed", range(8))
+def test_machine_code_fits_as_python_does(seed: int, alignment: int) -> None:
+    rectangles = random_rectangles(seed, 30)
+    flat = flatten(rectangles, [alignment] * 30)
+    order = Random(seed).sample(range(30), 30)
+    expected = lowest_fit(rectangles, overlapping(rectangles), order, [alignment] * 30)
+    fitted = lowest_fit_of(flat, np.array(order)) * flat.unit
+    assert fitted.tolist() == expected
+    for i, others in enumerate(overlapping(rectangles)):
+        met = flat.neighbour[flat.start[i] : flat.start[i + 1]]
+        assert sorted(met.tolist()) == sorted(others)
 
 
 def test_nothing_to_pack() -> None:
