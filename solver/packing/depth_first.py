@@ -373,6 +373,7 @@ def _may_fit(
             state.end[section] = 0
         for place in range(count):
             i, earliest = state.by_earliest[place], state.earliest[place]
+            state.order[begin + place] = i  # so that the next node finds it nearly sorted
             for section in range(flat.first[i], flat.last[i]):
                 state.end[section] = max(state.end[section], earliest) + flat.size[i]
     else:
