@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypeVar
 
@@ -188,6 +189,13 @@ def summary(rows: Sequence[Row]) -> str:
     )
 
 
+def _version_of_vela() -> str:
+    try:
+        return f", ethos-u-vela {version('ethos-u-vela')}"
+    except PackageNotFoundError:
+        return ""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, and write the section of docs/benchmarks.md."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.packing", description=__doc__)
@@ -216,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         date=f"{datetime.now(UTC):%Y-%m-%d}",
         commit=commit(),
         machine=describe_machine(),
-        versions=versions(),
+        versions=f"{versions()}{_version_of_vela()}",
         seconds=options.seconds,
         workers=options.workers,
         seed=options.seed,
