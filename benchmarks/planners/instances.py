@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.planners.problem import Problem, load_problem
+from benchmarks.planners.torch_graphs import MODELS, traced
 
 __all__ = ["chain", "default_instances", "from_folder", "layered"]
 
@@ -15,11 +16,13 @@ _LAYERED = ((20, 1), (40, 2), (80, 3), (200, 4), (500, 5))
 
 
 def default_instances() -> Iterator[Problem]:
-    """Yield the synthetic problems, smallest first."""
+    """Yield the synthetic problems, smallest first, and then those of torch models."""
     for operations, seed in _CHAINS:
         yield chain(operations, seed)
     for operations, seed in _LAYERED:
         yield layered(operations, seed)
+    for name in MODELS:
+        yield traced(name).problem
 
 
 def from_folder(folder: Path) -> Iterator[Problem]:

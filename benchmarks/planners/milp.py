@@ -92,7 +92,7 @@ class Milp:
         if status in ("optimal", "feasible"):
             values = np.asarray(solver.values(model.get_variables()), dtype=np.float64)
         bound: float | None = None
-        if status != "infeasible":
+        if values is not None:  # without a solution OR-Tools hands on no bound
             exact = relaxed and status == "optimal"
             reached = float(solver.objective_value if exact else solver.best_objective_bound)
             bound = reached if math.isfinite(reached) else None

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.planners import __main__ as command
+from benchmarks.planners.answer import Attempt
+from benchmarks.planners.instances import chain, from_folder
+from benchmarks.planners.lines import Line, measure, smallest_bytes
+from benchmarks.planners.problem import Problem
+from benchmarks.planners.registry import PLANNERS
+from benchmarks.planners.report import budget_table, gap
+from benchmarks.planners.worker import Run, Worker
+
+INSTANCE = (
+    '{"ops": [[5, 10, "forward", []], [7, 20, "forward", [0]], [9, 5, "backward", [1, 1]],'
+    ' [9, 40, "backward", [0, 2]]]}'
+)
+
+
+class Here(Worker):
+    """Runs planners in this process, and counts."""
+
+    calls = 0
+
+    def run(self, planner: str, problem: Problem, budget_bytes: int, *_: Any) -> Run:
+        Here.calls += 1
+        return Run(PLANNERS[planner](problem, budget_bytes, 5.0), cpu_seconds=0.1)
+
+
+class Told(Worker):
+    """Gives the answers that it is told to give."""
+
+    def __init__(self, *runs: Run) -> None:
+        super().__init__()
+        self.runs = list(runs)
+
+    def run(self, *_: Any) -> Run:
+        return self.runs.pop(0)
+
+
+def test_an_instance_is_read_with_its_name(tmp_path: Path) -> None:
+    (tmp_path / "small.json").write_text(INSTANCE)
+    (problem,) = from_folder(tmp_path)
+    assert problem.name == "small"
+    assert problem.inputs == ((), (0,), (1,), (0, 2))
+    assert problem.forward == (True, True, False, False)
+    (tmp_path / "none.json").write_text('{"ops": [[1]]}')
+    with pytest.raises(ValueError, match="no scheduling instance"):
+        list(from_folder(tmp_path))
+
+
+def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "small.json").write_text(INSTANCE)
+    monkeypatch.setattr(command, "Worker", Here)
+    Here.calls = 0
+    output, cache = tmp_path / "page.md", tmp_path / "kept" / "lines"
+    arguments = f"--instances {tmp_path} --cache {cache} --output {output} --budgets 1,0.9"
+    common = [*arguments.split(), "--seconds", "5", "--planners"]
+    assert command.main([*common, "chen,checkmate"]) == 0
+    first = Here.calls
+    assert first > 4  # two planners, two budgets, and probes of the smallest bytes
+    assert command.main([*common, "chen,checkmate"]) == 0
+    assert Here.calls == first
+    assert command.main([*common, "chen,checkmate,chen-greedy"]) == 0
+    assert Here.calls > first
+    text = output.read_text()
+    assert "4 operations, plain peak 55 bytes, cost of a step 30" in text
+    assert "`chen-greedy`" in text and "--budgets 1,0.9" in text
+
+
+def test_an_unknown_planner_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["--planners", "chen,nobody"])
+    assert "nobody" in capsys.readouterr().err
+
+
+def test_a_line_is_measured_by_replay_alone() -> None:
+    problem = chain(8, 0)
+    plain = tuple(range(8))
+    worker = Told(
+        Run(Attempt(plain, cost_bound=1)),
+        Run(Attempt(plain)),
+        Run(Attempt(None, infeasible=True)),
+        Run(None, "defined for others", applicable=False),
+        Run(Attempt(plain, cost_bound=problem.base_cost + 1)),
+    )
+
+    def line(fraction: float) -> Line:
+        return measure(worker, "chen", problem, fraction, 1.0, "abc")
+
+    fits, over, infeasible, elsewhere = (line(f) for f in (1.0, 0.5, 0.5, 1.0))
+    assert fits.outcome == "plan" and fits.peak_bytes == problem.plain_peak_bytes
+    # Everything runs once, so what is proved is at least that.
+    assert fits.cost_bound == problem.base_cost and gap(fits) == 0
+    assert over.outcome == "over" and gap(over) is None
+    assert infeasible.outcome == "infeasible" and elsewhere.outcome == "n/a"
+    with pytest.raises(ValueError, match="above cost"):
+        line(1.0)
+    rows = budget_table([fits, over, infeasible, elsewhere]).splitlines()[2:]
+    results = [row.split("|")[3].strip() for row in rows]
+    assert results == ["fits", "over", "proved: none", "n/a"]
+
+
+def test_bisection_ends_between_what_fits_and_what_is_proved_not_to() -> None:
+    problem = chain(12, 0)
+    found = smallest_bytes(Here(), "checkmate", problem, 5.0, "abc")
+    assert found.peak_bytes is not None and found.infeasible_bytes is not None
+    assert found.infeasible_bytes < found.peak_bytes < problem.plain_peak_bytes
+    assert found.peak_bytes - found.infeasible_bytes <= 2
+    fixed = smallest_bytes(Here(), "chen", problem, 5.0, "abc")
+    assert fixed.peak_bytes is not None and fixed.peak_bytes > found.peak_bytes
+
+
+def test_a_worker_answers_and_ends_what_overruns() -> None:
+    worker = Worker()
+    try:
+        problem = chain(20, 0)
+        run = worker.run("chen", problem, problem.plain_peak_bytes, 60.0)
+        assert run.attempt is not None and run.attempt.sequence is not None
+        broken = worker.run("nobody", problem, 1, 60.0)
+        assert broken.attempt is None and "KeyError" in broken.failure
+        late = worker.run("moccasin-3", chain(120, 0), 400, 30.0, grace=-10.0 / 30.0)
+        assert late.attempt is None and late.failure == "ended from outside"
+        again = worker.run("chen", problem, problem.plain_peak_bytes, 60.0)
+        assert again.attempt == run.attempt
+    finally:
+        worker.close()
