@@ -1,8 +1,9 @@
 """The pipeline of the best parts: plain order, then recomputation, then addresses.
 
 Recomputation is Checkmate's program where it is solved in time, else the cheapest plan of the
-heuristic rivals.  Where the packing of its schedule exceeds the budget, all is done again with the
-budget of live bytes reduced by the excess, as one would by hand.
+heuristic rivals.  Beyond 150 operations the program is not tried: HiGHS finds nothing there in
+minutes, and looks at its time limit late.  Where the packing of its schedule exceeds the budget,
+all is done again with the budget of live bytes reduced by the excess, as one would by hand.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ __all__ = ["sequential"]
 #: Of what is left, what goes to packing.
 _PACKING_SHARE = 0.2
 _ROUNDS = 4
+_EXACT_OPERATIONS = 150
 
 
 def sequential(
@@ -79,6 +81,8 @@ def _recomputation(
         replay = simulate(problem, sequence)
         if replay.peak_bytes <= limit and (least is None or replay.cost < least):
             best, least = Attempt(sequence, note=name), replay.cost
+    if problem.count > _EXACT_OPERATIONS:
+        return best
     found = exact(problem, limit, deadline.left)
     if found.infeasible:
         return found
