@@ -167,7 +167,7 @@ def _bound_recomputation(pursuit: Pursuit, sides: list[Side], seconds: float) ->
         bound = RecomputationBound(line, best.instance.room_bytes, whole)
         pursuit.recomputation = bound
     pursuit.tell("bound on recomputation")
-    bound.sharpen(_trip_time_ns(best), seconds)
+    bound.sharpen(_trip_time_ns(best), seconds, pursuit.clock)
 
 
 def _trip_time_ns(best: Solution) -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
+from memplan.solver.clock import Clock
 from memplan.solver.relaxation.retention import even_cuts, retention_program
 from memplan.solver.relaxation.timeline import Timeline
 
@@ -12,6 +12,9 @@ __all__ = ["RecomputationBound"]
 
 #: Blocks of the backward pass, and whether computations are whole; the quick ones come first.
 _STAGES = ((1, False), (8, False), (32, False), (8, True), (32, True), (128, True))
+#: What building and solving a linear program takes, per variable; measured.
+_SECONDS_PER_VARIABLE = 3e-4
+_NO_LIMIT_SECONDS = 1e6
 
 
 @dataclass
@@ -21,7 +24,8 @@ class RecomputationBound:
     Attributes:
         line: first computations, in order.
         limit_bytes: what the body's items may take.
-        whole: whether branch and bound may be used, whose bound depends on the time that it gets.
+        whole: whether branch and bound may be used, whose bound depends on the time that it gets;
+            else nothing here depends on the wall.
     """
 
     line: Timeline
@@ -40,13 +44,11 @@ class RecomputationBound:
         """Tell whether nothing is left to try."""
         return self._stage >= len(_STAGES)
 
-    def sharpen(self, target_ns: int, seconds: float) -> None:
+    def sharpen(self, target_ns: int, seconds: float, clock: Clock) -> None:
         """Raise the bound until it reaches ``target_ns``, or for about so many seconds."""
-        until = time.monotonic() + seconds
-        while not self.exhausted and self.trip_time_ns < target_ns:
-            left = until - time.monotonic()
-            if left <= 0:
-                return
+        until = clock.now() + seconds
+        while not self.exhausted and self.trip_time_ns < target_ns and not clock.over(until):
+            left = until - clock.now()
             blocks, whole = _STAGES[self._stage]
             self._stage += 1
             if whole and not self.whole:
@@ -55,5 +57,12 @@ class RecomputationBound:
             if len(cuts) < blocks // 4:
                 continue  # the line has no more cuts than were tried before
             program = retention_program(self.line, self.limit_bytes, cuts)
-            found = program.whole_lower_bound(left) if whole else program.lower_bound(left)
+            if whole:
+                found = program.whole_lower_bound(left)
+            elif self.whole:
+                found = program.lower_bound(left)
+            else:
+                # Without a limit, so that nothing depends on the wall.
+                found = program.lower_bound(_NO_LIMIT_SECONDS)
+                clock.spend(_SECONDS_PER_VARIABLE * len(program.costs))
             self.extra_ns = max(self.extra_ns, found)

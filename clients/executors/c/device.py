@@ -268,7 +268,7 @@ def encode_samples(batches: Sequence[Batch]) -> bytes:
 def _check_batch(program: DeviceProgram, batch: Batch) -> None:
     image = program.image
     inputs, streams = image.tensors("memplan_inputs", "memplan_input_count"), image.streams()
-    names = [each.name for each in (*inputs, *streams)]
+    names = [each.name for each in inputs] + [each.name for each in streams]
     if len(batch) != len(names):
         raise DeviceError(
             f"samples: {len(batch)} inputs, and the program has {len(names)}: {', '.join(names)}"

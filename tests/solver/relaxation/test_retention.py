@@ -10,6 +10,7 @@ from benchmarks.planners.ours import as_graph, as_request
 from benchmarks.planners.problem import Problem, simulate
 from memplan.solver import solve
 from memplan.solver.build_instance import build_instance
+from memplan.solver.clock import WALL
 from memplan.solver.relaxation.recomputation import RecomputationBound
 from memplan.solver.relaxation.retention import even_cuts, retention_program
 from memplan.solver.relaxation.timeline import RESTRICTIONS, Timeline, timeline_of
@@ -104,7 +105,7 @@ def test_some_bounds_are_met() -> None:
         limit = int(problem.plain_peak_bytes * 0.75)
         least = least_cost(problem, limit)
         bound = RecomputationBound(line_of(problem, limit), limit)
-        bound.sharpen(10**9, 10.0)
+        bound.sharpen(10**9, 10.0, WALL)
         assert bound.exhausted
         met += least == bound.trip_time_ns and bound.extra_ns > 0
     assert met >= 3
