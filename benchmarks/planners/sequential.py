@@ -18,6 +18,8 @@ __all__ = ["sequential"]
 
 #: Of what is left, what goes to packing.
 _PACKING_SHARE = 0.2
+#: Of the rest, what goes to heuristics where the exact program follows.
+_HEURISTICS_SHARE = 0.3
 _ROUNDS = 4
 _EXACT_OPERATIONS = 150
 
@@ -73,15 +75,17 @@ def _recomputation(
         return Attempt(plain, problem.base_cost, note="plain")
     best: Attempt = Attempt(None)
     least: int | None = None
+    is_small = problem.count <= _EXACT_OPERATIONS
     for position, (name, planner) in enumerate(heuristics.items()):
-        share = 0.3 * deadline.left / (len(heuristics) - position)
+        allowed = (_HEURISTICS_SHARE if is_small else 1.0) * deadline.left
+        share = allowed / (len(heuristics) - position)
         sequence = planner(problem, limit, share).sequence
         if sequence is None:
             continue
         replay = simulate(problem, sequence)
         if replay.peak_bytes <= limit and (least is None or replay.cost < least):
             best, least = Attempt(sequence, note=name), replay.cost
-    if problem.count > _EXACT_OPERATIONS:
+    if not is_small:
         return best
     found = exact(problem, limit, deadline.left)
     if found.infeasible:
