@@ -9,7 +9,6 @@ stopped; the section of the document is written from all of them.
 from __future__ import annotations
 
 import argparse
-import inspect
 import shlex
 import sys
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from benchmarks.machine import commit
 from benchmarks.planners.instances import default_instances, from_folder
 from benchmarks.planners.lines import Line, Smallest, measure, smallest_bytes
 from benchmarks.planners.problem import Problem
-from benchmarks.planners.registry import PLANNERS
+from benchmarks.planners.registry import ABOUT, PLANNERS
 from benchmarks.planners.report import budget_table, section
 from benchmarks.planners.worker import Worker
 from benchmarks.sections import write_section
@@ -160,14 +159,7 @@ def _keep(path: Path, kind: str, measured: Line | Smallest) -> None:
 
 
 def _described(options: argparse.Namespace) -> str:
-    """Return the first sentence of each planner's function, as a list."""
-    items = []
-    for name in options.planners:
-        planner = getattr(PLANNERS[name], "func", PLANNERS[name])
-        module = sys.modules[planner.__module__]
-        summary = (inspect.getdoc(module) or "").split("\n")[0]
-        items.append(f"* `{name}`: {summary}")
-    return "\n".join(items)
+    return "\n".join(f"* `{name}`: {ABOUT[name]}." for name in options.planners)
 
 
 def _tell(message: str) -> None:

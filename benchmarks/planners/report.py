@@ -26,8 +26,9 @@ block of bytes, which is freed behind its last reader. Forward operations may ru
 operations run once. Every answer is a sequence of operations, replayed by one simulator
 (`benchmarks/planners/problem.py`), which counts bytes and cost; budgets are parts of the peak of
 live bytes of the plain order. *Extra cost* is that of recomputation, in % of one plain step. *Gap*
-is what the planner itself proves of its total cost, base included, in its own space of plans (all
-but memplan fix the order). *Arena*: addresses by memplan's packer for every planner that chooses
+is what the planner itself proves of its total cost, base included, in its own space of plans: all
+but memplan and MODeL fix the order, and memplan's bound, too, may hold for the order of its plan
+only, as its certificate then says. *Arena*: addresses by memplan's packer for every planner that chooses
 none; memplan, the sequential pipeline, MODeL and Melon choose their own, checked for overlap.
 *over* is a sequence whose live bytes exceed the budget; *proved* that the planner shows its own
 space of plans to hold none. Seconds are wall / CPU.

@@ -10,7 +10,7 @@ from benchmarks.planners.answer import Attempt
 from benchmarks.planners.instances import chain, from_folder
 from benchmarks.planners.lines import Line, measure, smallest_bytes
 from benchmarks.planners.problem import Problem
-from benchmarks.planners.registry import PLANNERS
+from benchmarks.planners.registry import ABOUT, PLANNERS
 from benchmarks.planners.report import budget_table, gap
 from benchmarks.planners.worker import Run, Worker
 
@@ -69,6 +69,10 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     text = output.read_text()
     assert "4 operations, plain peak 55 bytes, cost of a step 30" in text
     assert "`chen-greedy`" in text and "--budgets 1,0.9" in text
+
+
+def test_every_planner_is_described() -> None:
+    assert set(ABOUT) == set(PLANNERS)
 
 
 def test_an_unknown_planner_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
