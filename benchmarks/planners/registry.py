@@ -22,8 +22,8 @@ __all__ = ["ABOUT", "PLANNERS"]
 _HEURISTICS: Mapping[str, Planner] = {
     "chen": chen,
     "chen-greedy": chen_greedy,
-    "rotor": rotor,
     "melon": melon,
+    "rotor": rotor,
     "checkmate-rounding": checkmate_rounding,
 }
 

@@ -28,8 +28,9 @@ operations run once. Every answer is a sequence of operations, replayed by one s
 live bytes of the plain order. *Extra cost* is that of recomputation, in % of one plain step. *Gap*
 is what the planner itself proves of its total cost, base included, in its own space of plans: all
 but memplan and MODeL fix the order, and memplan's bound, too, may hold for the order of its plan
-only, as its certificate then says. *Arena*: addresses by memplan's packer for every planner that chooses
-none; memplan, the sequential pipeline, MODeL and Melon choose their own, checked for overlap.
+only, as its certificate then says. *Arena*: addresses by memplan's packer for every planner that
+chooses none; memplan, the sequential pipeline, MODeL and Melon choose their own, which are checked
+for overlap.
 *over* is a sequence whose live bytes exceed the budget; *proved* that the planner shows its own
 space of plans to hold none. Seconds are wall / CPU.
 
