@@ -19,6 +19,7 @@ from memplan.solver.clock import Clock
 from memplan.solver.joint import build_joint_model, default_computations
 from memplan.solver.joint.lexicographic import solve_levels
 from memplan.solver.levels import Proof
+from memplan.solver.line_search import solve_lines
 from memplan.solver.mask_estimate import choose_mask
 from memplan.solver.mask_search import search_masks
 from memplan.solver.micro_batches import allowed_micro_batches
@@ -81,6 +82,8 @@ def search(
         _solve_whole(pursuit, hopeful)
         _bound_recomputation(pursuit, hopeful, max(_LAST_SECONDS, pursuit.left))
     else:
+        if techniques.line_model:
+            solve_lines(pursuit, hopeful, 0.15 * pursuit.left)
         _try_heuristics(pursuit, hopeful, (0.7 if techniques.joint_model else 1.0) * pursuit.left)
         _bound_recomputation(pursuit, hopeful, 0.5 * pursuit.left)
         if techniques.joint_model and not _is_proved(pursuit, hopeful):
@@ -185,7 +188,7 @@ def _retention_proof(pursuit: Pursuit, sides: list[Side], free: Proof) -> Proof 
     own = outside + best.instance.trips * bound.trip_time_ns
     mask = best.instance.mask()
     others = [side.least_time_ns(mask) for side in sides if side.samples != best.instance.samples]
-    return Proof(free.importance, min([own, *others]), restrictions=[bound.line.restriction])
+    return Proof(free.importance, min([own, *others]), restrictions=bound.restrictions)
 
 
 def _solve_whole(pursuit: Pursuit, sides: list[Side]) -> None:

@@ -19,6 +19,8 @@ class Techniques:
     mask_model: bool = True
     #: The joint CP-SAT model, with everything free (small graphs) or in windows of time.
     joint_model: bool = True
+    #: Choose what is recomputed by CP-SAT with the order fixed, on small graphs.
+    line_model: bool = True
     #: Bound what recomputation must cost, by a relaxation of what is kept between cuts.
     retention_bound: bool = True
     #: Discard micro-batches whose bound exceeds what was found.

@@ -32,12 +32,23 @@ class RecomputationBound:
     limit_bytes: int
     whole: bool = True
     extra_ns: int = 0
+    #: The same, proved for at most ``computations`` of each operation.
+    limited_extra_ns: int = 0
+    computations: int = 0
     _stage: int = 0
 
     @property
     def trip_time_ns(self) -> int:
         """Return the bound."""
-        return sum(self.line.time_ns) + self.extra_ns
+        return sum(self.line.time_ns) + max(self.extra_ns, self.limited_extra_ns)
+
+    @property
+    def restrictions(self) -> list[str]:
+        """Return under what the bound holds."""
+        restrictions = [self.line.restriction]
+        if self.limited_extra_ns > self.extra_ns:
+            restrictions.append(f"at most {self.computations} computations of one operation")
+        return restrictions
 
     @property
     def exhausted(self) -> bool:
