@@ -186,6 +186,8 @@ def _retention_proof(pursuit: Pursuit, sides: list[Side], free: Proof) -> Proof 
         return None
     outside, _ = plain_costs(best.instance)
     own = outside + best.instance.trips * bound.trip_time_ns
+    if own > best.worth.time_ns:
+        return None  # this plan is none of those that the bound is about
     mask = best.instance.mask()
     others = [side.least_time_ns(mask) for side in sides if side.samples != best.instance.samples]
     return Proof(free.importance, min([own, *others]), restrictions=bound.restrictions)

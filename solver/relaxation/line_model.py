@@ -73,7 +73,7 @@ def solve_line(
     bound = round(solver.best_objective_bound) * builder.unit
     base = sum(line.time_ns)
     order = tuple(operation for _, operation in steps)
-    return LineSolution(order, max(0, bound - base), exact=not any(line.beside_bytes))
+    return LineSolution(order, max(0, bound - base), exact=line.is_plain)
 
 
 class _Builder:

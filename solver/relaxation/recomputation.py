@@ -32,7 +32,8 @@ class RecomputationBound:
     limit_bytes: int
     whole: bool = True
     extra_ns: int = 0
-    #: The same, proved for at most ``computations`` of each operation.
+    #: The same, proved for at most ``computations`` of each operation, as ``line_model`` runs them:
+    #: between two first computations each at most once, in the order of the line.
     limited_extra_ns: int = 0
     computations: int = 0
     _stage: int = 0
@@ -47,7 +48,10 @@ class RecomputationBound:
         """Return under what the bound holds."""
         restrictions = [self.line.restriction]
         if self.limited_extra_ns > self.extra_ns:
-            restrictions.append(f"at most {self.computations} computations of one operation")
+            restrictions.append(
+                f"at most {self.computations} computations of one operation, and between two first "
+                "computations each at most once, in order"
+            )
         return restrictions
 
     @property

@@ -35,6 +35,8 @@ class Timeline:
         kept: items that stay to the end.
         forward: how many operations belong to the forward pass.
         again_in_forward: whether some may run again within the forward pass, too.
+        is_plain: no operation has a workspace, and no result may share bytes with an operand, so
+            that bytes are the sum of what is kept.
     """
 
     time_ns: tuple[int, ...]
@@ -46,6 +48,7 @@ class Timeline:
     kept: frozenset[int]
     forward: int
     again_in_forward: bool
+    is_plain: bool
 
     @property
     def restriction(self) -> str:
@@ -94,4 +97,5 @@ def timeline_of(table: Table, schedule: Schedule) -> Timeline | None:
         kept=table.kept,
         forward=forward,
         again_in_forward=again_in_forward,
+        is_plain=not any(table.workspace[v][w] or table.pairs[v][w] for v, w in order),
     )

@@ -7,8 +7,11 @@ from benchmarks.planners.problem import simulate
 from memplan.solver import solve
 from memplan.solver.clock import WALL
 from memplan.solver.relaxation.line_model import solve_line
+from memplan.solver.relaxation.timeline import timeline_of
 from memplan.solver.techniques import Techniques
+from tests.solver.problems import table_of
 from tests.solver.relaxation.test_retention import least_cost, line_of, random_problem
+from tests.support.graph_builder import GraphBuilder, alternative
 
 
 @pytest.mark.parametrize("seed", range(14))
@@ -48,3 +51,20 @@ def test_a_small_graph_is_settled_by_it() -> None:
     assert with_it.plan is not None
     assert without.plan is not None
     assert with_it.plan.totals.time_ns <= without.plan.totals.time_ns
+
+
+def test_workspace_and_sharing_of_the_same_size_are_not_taken_for_none() -> None:
+    build = GraphBuilder("shared", mode="infer", symbolic=False, traced_batch=1)
+    build.tensor("x", "input", 16)
+    way = alternative(["x"], macs=5, workspace=16)
+    build.forward("f", "a", 16, way)
+    build.forward("g", "b", 16, alternative(["a"], macs=5, workspace=16, in_place=[(0, 0)]))
+    graph = build.build(["b"])
+    table = table_of(graph, batch=1)
+    line = timeline_of(table, [(0, 0), (1, 0)])
+    assert line is not None
+    assert line.beside_bytes[1] == 0
+    assert not line.is_plain
+    found = solve_line(line, 10**6, 3, 20.0, 0, 1, WALL)
+    assert found.order == (0, 1)
+    assert not found.exact
