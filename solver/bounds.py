@@ -41,6 +41,8 @@ class ByteBound:
     tensors: tuple[tuple[str, int], ...]
     #: Weights beside the arena that count against the budget too.
     frozen_bytes: int = 0
+    #: Inputs of a resident batch that a plan might do without.
+    unread: tuple[str, ...] = ()
 
     @property
     def budget_bytes(self) -> int:
@@ -136,6 +138,15 @@ class _Bounds:
                 names |= set.intersection(*(set(way.stores) for way in ways))
         return names
 
+    def _perhaps_unread(self) -> tuple[str, ...]:
+        always = self._always_resident()
+        tensors = self.instance.graph.tensor
+        return tuple(
+            store.tensor
+            for store in self.instance.stores
+            if tensors[store.tensor].role in ("input", "label") and store.tensor not in always
+        )
+
     def best(self) -> ByteBound:
         """Return the highest bound over all operations that must run."""
         instance = self.instance
@@ -167,7 +178,7 @@ class _Bounds:
             ((instance.items[i].tensor, self.size[i]) for i in live), key=lambda t: -t[1]
         )
         name = instance.works[index].operation if index >= 0 else ""
-        return ByteBound(base + value, name, tuple(tensors), frozen)
+        return ByteBound(base + value, name, tuple(tensors), frozen, self._perhaps_unread())
 
     def _find_forced(self) -> None:
         """Fill ``forced`` and ``beyond``, as far as time allows."""

@@ -190,7 +190,8 @@ def _retention_proof(pursuit: Pursuit, sides: list[Side], free: Proof) -> Proof 
         return None  # this plan is none of those that the bound is about
     mask = best.instance.mask()
     others = [side.least_time_ns(mask) for side in sides if side.samples != best.instance.samples]
-    return Proof(free.importance, min([own, *others]), restrictions=bound.restrictions)
+    restrictions = [*bound.restrictions, *_of_resident_batches(sides)]
+    return Proof(free.importance, min([own, *others]), restrictions=restrictions)
 
 
 def _solve_whole(pursuit: Pursuit, sides: list[Side]) -> None:
@@ -286,7 +287,13 @@ def _restrictions(request: PlanRequest, sides: list[Side]) -> list[str]:
         restrictions.append(f"everything in region {region.name}")
     if any(side.instance.outside_ways > 1 for side in sides):
         restrictions.append("prologue and epilogue by the first way of each operation")
-    return restrictions
+    return restrictions + _of_resident_batches(sides)
+
+
+def _of_resident_batches(sides: list[Side]) -> list[str]:
+    """Return what all but the byte bounds suppose of batches that are divided and resident."""
+    unread = dict.fromkeys(name for side in sides for name in side.bound.unread)
+    return [f"resident even if no operation reads it: {', '.join(unread)}"] if unread else []
 
 
 def _unrestricted_proof(pursuit: Pursuit, sides: list[Side]) -> Proof:

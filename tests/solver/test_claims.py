@@ -1,0 +1,49 @@
+"""False claims that a search over random graphs has found, each by the smallest graph that shows it.
+
+The truth is brute force's, which shares no code with the solver.
+"""
+
+from __future__ import annotations
+
+from memplan.ir.graph import OpGraph
+from memplan.solver import solve
+from tests.solver.problems import request, worth_of
+from tests.support.brute_force import brute_force
+from tests.support.graph_builder import GraphBuilder, alternative
+
+
+def unread_input() -> OpGraph:
+    """``f: x -> t``, then ``g: t -> out`` with 30 B of workspace, or slower from ``t`` and ``z``."""
+    build = GraphBuilder("unread_input", mode="infer")
+    for name in ("x", "z"):
+        build.tensor(name, "input", (0, 10))
+    for name in ("t", "out"):
+        build.tensor(name, "activation", (0, 10))
+    build.operation("f", "forward", alternative(["x"], macs=10), ["t"])
+    ways = [
+        alternative(["t"], macs=10, workspace=30),
+        alternative(["t", "z"], "slow", macs=500),
+    ]
+    build.operation("g", "forward", ways, ["out"])
+    return build.build(["out"])
+
+
+def test_what_is_supposed_of_a_resident_batch_is_said() -> None:
+    graph = unread_input()
+    # x 20 B, t, out and the workspace; the way that needs z has room for z instead.
+    asked = request(graph, 70, batch=2, micro_batch=1, time_limit_seconds=20.0)
+    best = brute_force(graph, asked)
+    assert best is not None
+    assert best.arena_bytes == 70
+    answer = solve(graph, asked)
+    assert answer.plan is not None
+    supposed = "resident even if no operation reads it: z" in answer.plan.certificate.restrictions
+    assert supposed or worth_of(answer) == best.key
+
+
+def test_nothing_is_supposed_of_an_input_that_every_plan_reads() -> None:
+    graph = unread_input()
+    asked = request(graph, 70, batch=2, micro_batch=2, time_limit_seconds=20.0)
+    answer = solve(graph, asked)
+    assert answer.plan is not None
+    assert not any("resident" in text for text in answer.plan.certificate.restrictions)
