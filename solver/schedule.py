@@ -11,10 +11,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 from memplan.solver.instance import Instance
 
-__all__ = ["Block", "Lifetimes", "Schedule", "Table", "derive", "live_peak", "live_profile"]
+__all__ = [
+    "Block",
+    "Lifetimes",
+    "Schedule",
+    "Table",
+    "derive",
+    "live_bytes",
+    "live_peak",
+    "live_profile",
+]
 
 #: One step: (index of the work, index of the way).
 Schedule = Sequence[tuple[int, int]]
@@ -305,15 +315,6 @@ def derive(table: Table, schedule: Schedule) -> Lifetimes:
         if scratch:
             exact = table.instance.works[work].ways[way].workspace_bytes[0]
             blocks.append(Block(step, step + 1, scratch, exact, []))
-    live = [0] * len(schedule)
-    change = [0] * (len(schedule) + 1)
-    for block in blocks:
-        change[block.start] += block.size
-        change[block.end] -= block.size
-    total = 0
-    for step in range(len(schedule)):
-        total += change[step]
-        live[step] = total
     return Lifetimes(
         blocks=tuple(blocks),
         served=tuple(
@@ -325,5 +326,14 @@ def derive(table: Table, schedule: Schedule) -> Lifetimes:
             for step, (work, _) in enumerate(schedule)
         ),
         workspace=tuple(workspace),
-        live=tuple(live),
+        live=live_bytes(blocks, len(schedule)),
     )
+
+
+def live_bytes(blocks: Sequence[Block], steps: int) -> tuple[int, ...]:
+    """Return (aligned) bytes of the blocks that live at each of ``steps`` steps."""
+    change = [0] * (steps + 1)
+    for block in blocks:
+        change[block.start] += block.size
+        change[block.end] -= block.size
+    return tuple(accumulate(change[:steps]))

@@ -6,7 +6,7 @@ from ortools.sat.python import cp_model
 
 from memplan.solver.build_instance import fix_mask
 from memplan.solver.joint.variables import JointModel
-from memplan.solver.schedule import Block, Lifetimes, Table
+from memplan.solver.schedule import Block, Lifetimes, Table, live_bytes
 from memplan.solver.solution import Solution, layout, worth
 
 __all__ = ["extract", "extract_schedule"]
@@ -101,21 +101,9 @@ def extract(joint: JointModel, values: Values) -> Solution:
         served=tuple({t: (block_of[t, d], d) for t, d in serving.items()} for serving in served_by),
         written=tuple(tuple(block_of[t, c] for t in table.writes[v]) for v, c in computations),
         workspace=tuple(workspace),
-        live=_live(blocks, len(schedule)),
+        live=live_bytes(blocks, len(schedule)),
     )
     total = layout(lifetimes, tuple(offsets), instance).arena_bytes
     return Solution(
         table, tuple(schedule), lifetimes, tuple(offsets), worth(table, schedule, total)
     )
-
-
-def _live(blocks: list[Block], steps: int) -> tuple[int, ...]:
-    change = [0] * (steps + 1)
-    for block in blocks:
-        change[block.start] += block.size
-        change[block.end] -= block.size
-    live, total = [], 0
-    for step in range(steps):
-        total += change[step]
-        live.append(total)
-    return tuple(live)
