@@ -31,11 +31,18 @@ class LinearProgram:
 
     costs: list[int] = field(default_factory=list)
     rows: list[tuple[tuple[tuple[int, int], ...], int]] = field(default_factory=list)
+    #: Variables that take fractions where the others are whole, too.
+    fractions: set[int] = field(default_factory=set)
 
     def variable(self, cost: int = 0) -> int:
         """Add a variable; return its number."""
         self.costs.append(cost)
         return len(self.costs) - 1
+
+    def fraction(self) -> int:
+        """Add a variable without cost that takes any fraction in ``whole_lower_bound``, too."""
+        self.fractions.add(len(self.costs))
+        return self.variable()
 
     def at_least(self, terms: Sequence[tuple[int, int]], bound: int) -> None:
         """Add the row ``sum of factor * x[variable] >= bound`` for (variable, factor) terms."""
@@ -66,7 +73,7 @@ class LinearProgram:
         return -(-total // _FRACTION)
 
     def whole_lower_bound(self, seconds: float) -> int:
-        """Return a bound on solutions in whole x, by HiGHS's branch and bound.
+        """Return a bound on solutions in whole x but fractions, by HiGHS's branch and bound.
 
         It is HiGHS's own bound, less a millionth for its tolerances.
         """
@@ -96,7 +103,7 @@ class LinearProgram:
             index = helper.add_var()
             helper.set_var_lower_bound(index, 0.0)
             helper.set_var_upper_bound(index, 1.0)
-            helper.set_var_integrality(index, whole)
+            helper.set_var_integrality(index, whole and index not in self.fractions)
             helper.set_var_objective_coefficient(index, float(cost))
         for terms, bound in self.rows:
             row = helper.add_linear_constraint()

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 
 from memplan.solver.relaxation.linear import LinearProgram
 from memplan.solver.relaxation.timeline import Timeline
@@ -92,6 +93,7 @@ class _Builder:
             for item, size in enumerate(line.size)
             if item not in self.made and (self.readers[item] or item in line.producer)
         ]
+        self.during, self.resting = self._besides()
         self.useful_until = self._useful_until()
         self.never, self.not_first = self._exchanged()
         self.held: dict[tuple[int, int], int] = {}
@@ -115,6 +117,19 @@ class _Builder:
         start = self.line.producer.get(item, -1)
         last = max(self.readers[item], default=start)
         return start, self.end - 1 if item in self.line.kept else last
+
+    def _besides(self) -> tuple[list[int], list[int]]:
+        """Return the bytes that no variable is about: at each operation, workspace included, and
+        of what rests right before it."""
+        during, resting = [0] * (self.end + 1), [0] * (self.end + 2)
+        for first, last, size in self.others:
+            for changes, start in ((during, max(0, first)), (resting, first + 1)):
+                changes[start] += size
+                changes[last + 1] -= size
+        during, resting = list(accumulate(during)), list(accumulate(resting))
+        return [
+            d + beside for d, beside in zip(during, self.line.beside_bytes, strict=False)
+        ], resting
 
     # Who is useful, and who can be exchanged.
 
@@ -212,35 +227,30 @@ class _Builder:
         line = self.line
         start, stop = self.starts[q], self.stops[q]
         held = [(item, line.size[item]) for item in self.items if (item, q) in self.held]
-        before = self._resting(start)
+        before = self.resting[start]
         self._at_most([self._h(item, q, size)[0] for item, size in held], self.limit - before)
+        through = _Total(self.program, [self._t(item, q, size)[0] for item, size in held])
+        size_through = {item: size for item, size in held if size}
         for j in range(start, stop):
             reads = {item for item in line.reads[j] if item in self.made}
-            fixed = self._during(j) + sum(line.size[item] for item in reads)
-            terms = [self._t(item, q, size)[0] for item, size in held if item not in reads]
-            self._at_most(terms, self.limit - fixed)
-        through = self._passing(start, stop)
+            fixed = self.during[j] + sum(line.size[item] for item in reads)
+            spared = [self._t(item, q, -line.size[item])[0] for item in reads & size_through.keys()]
+            through.at_most(spared, self.limit - fixed)
+        passing = self._passing(start, stop)
         for operation in range(line.forward):
             own = self._r(operation, q)
             if not own or self._is_transient_dropped(operation):
                 continue
             members = {*line.reads[operation], *line.writes[operation]} & self.made
             size = sum(line.size[item] for item in members) + line.beside_bytes[operation]
-            terms = [self._t(item, q, size_)[0] for item, size_ in held if item not in members]
-            self._at_most([(own[0][0], max(0, size)), *terms], self.limit - through)
+            spared = [
+                self._t(item, q, -line.size[item])[0] for item in members & size_through.keys()
+            ]
+            through.at_most([(own[0][0], max(0, size)), *spared], self.limit - passing)
 
     def _is_transient_dropped(self, operation: int) -> bool:
         """Whether the exchange that drops an operand drops the row of its reader, too."""
         return any(item in self.never for item in self.line.reads[operation])
-
-    def _during(self, place: int) -> int:
-        """Return the bytes at an operation that no variable is about, workspace included."""
-        others = sum(size for first, last, size in self.others if first <= place <= last)
-        return self.line.beside_bytes[place] + others
-
-    def _resting(self, place: int) -> int:
-        """Return the bytes of others right before an operation."""
-        return sum(size for first, last, size in self.others if first < place <= last)
 
     def _passing(self, start: int, stop: int) -> int:
         """Return the bytes of others that are there through all of a block."""
@@ -252,15 +262,49 @@ class _Builder:
             item: max((r for r in self.readers[item] if r < line.forward), default=-1)
             for item in self.made
         }
-        held = [(item, line.size[item]) for item in self.items if (item, 0) in self.held]
-        for operation in range(line.forward):
-            fixed = self._during(operation)
-            terms: Terms = []
-            for item in self.made:
-                born = line.producer[item]
-                if born == operation or born < operation <= last_forward[item]:
-                    fixed += line.size[item]
-            for item, size in held:
-                if line.producer[item] < operation and last_forward[item] < operation:
-                    terms += self._h(item, 0, size)
-            self._at_most(terms, self.limit - fixed)
+        needed = list(self.during[: line.forward])
+        for item in self.made:  # from its computation to its last reader of the forward pass
+            for operation in range(
+                line.producer[item], max(line.producer[item], last_forward[item]) + 1
+            ):
+                needed[operation] += line.size[item]
+        done: list[Terms] = [[] for _ in range(line.forward)]
+        for item in self.items:
+            if (item, 0) in self.held:
+                done[max(line.producer[item], last_forward[item])] += self._h(
+                    item, 0, line.size[item]
+                )
+        # What is done with only grows: of two operations the one that needs more counts, the later
+        # one if they need the same.
+        highest = -1
+        rows = []
+        for operation in range(line.forward - 1, -1, -1):
+            if needed[operation] > highest:
+                highest = needed[operation]
+                rows.append(operation)
+        for operation in rows:
+            terms = [term for earlier in done[:operation] for term in earlier]
+            self._at_most(terms, self.limit - needed[operation])
+
+
+class _Total:
+    """A sum of bytes that many rows are about: a variable of its own keeps the program sparse."""
+
+    def __init__(self, program: LinearProgram, terms: Terms) -> None:
+        self.program, self.terms = program, terms
+        self.most = sum(factor for _, factor in terms)
+        self.variable = -1
+
+    def at_most(self, others: Terms, bytes_: int) -> None:
+        """Add the row ``sum + others <= bytes_``, if it can be broken at all.
+
+        ``others`` may take terms of the sum out of it.
+        """
+        if self.most + sum(factor for _, factor in others) <= bytes_:
+            return
+        if self.variable < 0 and self.most:
+            self.variable = self.program.fraction()
+            negative = [(variable, -factor) for variable, factor in self.terms]
+            self.program.at_least([(self.variable, self.most), *negative], 0)
+        own = [(self.variable, -self.most)] if self.most else []
+        self.program.at_least([*own, *((v, -factor) for v, factor in others)], -bytes_)
