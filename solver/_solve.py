@@ -9,7 +9,7 @@ from typing import Literal
 
 from memplan.ir.answer import Answer
 from memplan.ir.baseline import baseline_bytes
-from memplan.ir.check import require
+from memplan.ir.check.answer import require_answer
 from memplan.ir.graph import OpGraph
 from memplan.ir.plan import Certificate, Plan
 from memplan.ir.request import PlanRequest
@@ -21,8 +21,9 @@ from memplan.solver.local_search import prepare
 from memplan.solver.progress import Progress
 from memplan.solver.search import Outcome, search
 from memplan.solver.techniques import Techniques
+from memplan.solver.warm_start import WarmStart, must_be_of
 
-__all__ = ["solve", "solver_version"]
+__all__ = ["answer_of", "solve", "solver_version"]
 
 
 def solver_version() -> str:
@@ -34,6 +35,7 @@ def solve(
     graph: OpGraph,
     request: PlanRequest,
     *,
+    start: Plan | None = None,
     techniques: Techniques | None = None,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = never,
@@ -41,25 +43,47 @@ def solve(
     """Plan ``graph`` within ``request``; every plan in the answer has passed ``ir.check``.
 
     Args:
+        start: a plan of the same graph, for another budget say, that the search goes on from.  It
+            ends after a part (``WARM_SHARE``) of the time limit then, unless nothing fits by that
+            time.  What the plan says that it costs, or is proved to be, is not believed.
         techniques: what the search may use; default: everything.
         progress: called from this thread, at most five times a second.
         stop: polled; once it returns true the best plan so far is returned.
 
     Raises:
-        RequestError: the request contradicts the graph.
-        PlanRejectedError: the search produced a plan that is wrong (a defect of memplan).
+        RequestError: the request contradicts the graph, or does not allow the mask or micro-batch
+            of ``start``.
+        PlanRejectedError: ``start`` is of another graph, or wrong; or the search produced a plan
+            that is wrong (a defect of memplan).
     """
+    if start is not None:
+        must_be_of(graph, start)
     prepare()
     began = time.monotonic()
     clock = WorkClock(stop) if request.deterministic else Clock(stop)
-    outcome = search(graph, request, techniques or Techniques(), progress, clock)
-    plan = None if outcome.best is None else _checked_plan(graph, request, outcome)
+    warm = None if start is None else WarmStart((start,))
+    outcome = search(graph, request, techniques or Techniques(), progress, clock, warm)
+    return answer_of(graph, request, outcome, clock, began)
+
+
+def answer_of(
+    graph: OpGraph, request: PlanRequest, outcome: Outcome, clock: Clock, began: float
+) -> Answer:
+    """Return what a search found as an answer, with its plan checked.
+
+    Args:
+        began: when the search did, by ``time.monotonic``.
+
+    Raises:
+        PlanRejectedError: the search produced a plan that is wrong (a defect of memplan).
+    """
+    plan = None if outcome.best is None else _plan(graph, request, outcome)
     status: Literal["optimal", "feasible", "infeasible", "undecided"]
     if plan is not None:
         status = plan.certificate.status
     else:
         status = "infeasible" if outcome.infeasible else "undecided"
-    return Answer(
+    answer = Answer(
         status=status,
         plan=plan,
         lower_bound_bytes=outcome.lower_bound.bytes,
@@ -70,9 +94,11 @@ def solve(
         explanation=None if plan is not None else explain(graph, request, outcome, clock),
         solve_seconds=round(time.monotonic() - began, 3),
     )
+    require_answer(graph, request, answer)
+    return answer
 
 
-def _checked_plan(graph: OpGraph, request: PlanRequest, outcome: Outcome) -> Plan:
+def _plan(graph: OpGraph, request: PlanRequest, outcome: Outcome) -> Plan:
     best = outcome.best
     assert best is not None
     choice = any(len(c.options) > 1 for side in outcome.sides for c in side.instance.choices)
@@ -87,6 +113,4 @@ def _checked_plan(graph: OpGraph, request: PlanRequest, outcome: Outcome) -> Pla
         request_hash=request.content_hash(),
         checked_by="memplan.ir.check/1",
     )
-    plan = assemble(best, certificate)
-    require(graph, plan)
-    return plan
+    return assemble(best, certificate)

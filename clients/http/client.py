@@ -10,6 +10,7 @@ import httpx2
 
 from memplan.ir.answer import Answer
 from memplan.ir.base import canonical_json
+from memplan.ir.check.answer import require_answer
 from memplan.ir.errors import (
     DataError,
     GraphError,
@@ -110,6 +111,8 @@ class PlannerClient:
         Raises:
             RequestError, GraphError: the server finds the question wrong.
             MissingExtraError: the server has no solver.
+            PlanRejectedError: the answer is not one to this question, contradicts itself, or has a
+                wrong plan; it is checked here, whatever the server has done.
             ServiceError: the server refuses, fails, cannot be reached, or is not done in time.
         """
         seconds = request.time_limit_seconds + 60 if wait is None else wait
@@ -136,7 +139,9 @@ class PlannerClient:
                 if failure.status != _NOT_FOUND and failure.status not in _BUSY:
                     raise
                 response = self._ask(body, deadline)
-        return Answer.from_json(response.content, self._base_url)
+        answer = Answer.from_json(response.content, self._base_url)
+        require_answer(graph, request, answer)
+        return answer
 
     def graph(self, plan_id: str) -> OpGraph:
         """Return the graph of a question: what was sent, or traced from an uploaded ``.pt2``.

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from memplan.ir.check.report import Findings, Rule
 from memplan.ir.check.structure import Facts
-from memplan.ir.plan import Level
+from memplan.ir.plan import Certificate, Level
 
 __all__ = ["check_certificate"]
 
@@ -52,12 +52,36 @@ def check_certificate(facts: Facts, findings: Findings) -> None:
             f"{certificate.lower_bound_bytes} bytes are said to be needed, the arena has "
             f"{plan.totals.arena_bytes}",
         )
+    _check_order(certificate, findings)
+    unmet = [level.name for level in certificate.levels if level.bound != level.value]
     if certificate.status == "optimal":
-        for level in certificate.levels:
-            if level.bound != level.value:
-                findings.add(
-                    Rule.STATUS, f"said to be optimal, but {level.name} does not meet its bound"
-                )
+        for name in unmet:
+            findings.add(Rule.STATUS, f"said to be optimal, but {name} does not meet its bound")
+    elif certificate.levels and not unmet:
+        findings.add(Rule.STATUS, "every level meets its bound, so the plan is optimal")
+
+
+def _check_order(certificate: Certificate, findings: Findings) -> None:
+    """A level's bound is about plans that are the best on all levels above.
+
+    Where that is not known of this plan, only what is proven of every plan may stand there.
+    """
+    settled = True
+    for level in certificate.levels:
+        of_every_plan = certificate.lower_bound_bytes if level.name == "arena_bytes" else None
+        bound = level.bound or 0
+        if of_every_plan is not None and bound < of_every_plan:
+            findings.add(
+                Rule.BOUND,
+                f"{level.name} is bounded by {bound}, though {of_every_plan} are said to be needed",
+            )
+        if not settled and level.bound is not None and bound > (of_every_plan or 0):
+            findings.add(
+                Rule.BOUND,
+                f"{level.name} is bounded by {bound}, which is proven only of plans that are the "
+                "best on the levels above; this one is not known to be",
+            )
+        settled = settled and level.bound == level.value
 
 
 def _check_level(facts: Facts, level: Level, findings: Findings) -> None:

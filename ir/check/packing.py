@@ -72,5 +72,7 @@ def require_packing(buffers: Sequence[PackingBuffer], answer: PackingAnswer) -> 
         faults.append(f"optimal at {answer.capacity}, and the bound is {answer.lower_bound}")
     if answer.status == "infeasible" and answer.lower_bound <= answer.capacity:
         faults.append(f"infeasible at {answer.capacity}, and the bound is {answer.lower_bound}")
+    if answer.status == "undecided" and answer.lower_bound > answer.capacity:
+        faults.append(f"undecided at {answer.capacity}, and the bound is {answer.lower_bound}")
     if faults:
         raise PlanRejectedError(f"packing rejected: {faults[0]}; this is a fault of the search")

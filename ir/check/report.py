@@ -102,9 +102,10 @@ RULES: Final[dict[Rule, str]] = {
     Rule.PEAK: "the peak names a step of most live bytes and what is live there",
     Rule.HASH: "the certificate is of this graph and this request",
     Rule.LEVELS: "the objective's levels stand in order, with the values of the totals",
-    Rule.BOUND: "no bound is better than the value it bounds",
+    Rule.BOUND: "no bound is better than the value it bounds, and below a level that does not meet "
+    "its bound there is only the bound on bytes that holds for every plan",
     Rule.GAP: "a gap is |value - bound| / max(1, |value|), and null without a bound",
-    Rule.STATUS: "an optimal plan meets its bound at every level",
+    Rule.STATUS: "a plan is optimal if it meets its bound at every level, and else feasible",
 }
 
 

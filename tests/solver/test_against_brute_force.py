@@ -29,7 +29,7 @@ def _best_key(best: Best | None) -> tuple[int, int, int] | None:
     return None if best is None else (-best.importance, best.time_ns, best.arena_bytes)
 
 
-def _is_optimal(graph: OpGraph, request: PlanRequest, least: int) -> bool:
+def is_optimal(graph: OpGraph, request: PlanRequest, least: int) -> bool:
     """Assert what must hold of every answer; return whether it is the optimum."""
     best = _best_key(brute_force(graph, request))
     answer = solve(graph, request)
@@ -58,7 +58,7 @@ def test_optimum_of_random_graphs(block: int) -> None:
         tight = request.model_copy(
             update={"budget_bytes": max(1, budget), "time_limit_seconds": 2.0, "workers": 1}
         )
-        if not _is_optimal(graph, tight, least):
+        if not is_optimal(graph, tight, least):
             missed.append(seed)
     # Optimality is a matter of time on a loaded machine; what is claimed is asserted above.
     assert len(missed) <= 1, f"the optimum was missed on graphs {missed}"

@@ -13,6 +13,7 @@ from memplan.ir.errors import (
     MemplanError,
     MissingExtraError,
     ModelError,
+    PlanRejectedError,
     RequestError,
 )
 from memplan.planner_service.app import create_app
@@ -38,6 +39,28 @@ def test_plan(client: PlannerClient) -> None:
     answer = client.plan(asked.graph, asked.request, wait=10)
     assert answer.plan is not None
     assert check(asked.graph, answer.plan).accepted
+
+
+def test_what_a_server_claims_is_checked_here(
+    client: PlannerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = question()
+    honest = found(asked.graph, asked.request)
+    assert honest.plan is not None
+    certificate = honest.plan.certificate
+    for certificate_changes, answer_changes, fault in (
+        ({}, {"status": "optimal"}, "the answer is optimal, its plan feasible"),
+        ({"status": "optimal"}, {"status": "optimal"}, "does not meet its bound"),
+        ({"lower_bound_bytes": 2**30}, {"lower_bound_bytes": 2**30}, "bytes are said to be needed"),
+    ):
+        plan = honest.plan.model_copy(
+            update={"certificate": certificate.model_copy(update=certificate_changes)}
+        )
+        answer = honest.model_copy(update={"plan": plan, **answer_changes})
+        response = httpx2.Response(200, content=answer.to_json())
+        monkeypatch.setattr(client._http, "request", lambda *_, r=response, **__: r)
+        with pytest.raises(PlanRejectedError, match=fault):
+            client.plan(asked.graph, asked.request)
 
 
 def test_the_graph_of_a_plan(client: PlannerClient) -> None:

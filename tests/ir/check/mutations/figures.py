@@ -138,14 +138,36 @@ def lower_bound_above_the_arena(case: Case) -> Iterator[Plan]:
     yield with_certificate(case.plan, lower_bound_bytes=case.plan.totals.arena_bytes + 1)
 
 
+@mutation(Rule.BOUND, alone=True)
+def bound_below_an_open_level(case: Case) -> Iterator[Plan]:
+    for number, level in enumerate(case.plan.certificate.levels):
+        if number:
+            plan = with_level(case.plan, level.name, bound=level.value, gap=0.0)
+            yield plan
+            above = case.plan.certificate.levels[number - 1]
+            open_bound = above.value + (1 if above.sense == "maximize" else -1)
+            gap = 1 / max(1, above.value)
+            if number == 1:
+                yield with_level(plan, above.name, bound=open_bound, gap=gap)
+
+
+@mutation(Rule.BOUND, alone=True)
+def bound_on_bytes_below_what_every_plan_needs(case: Case) -> Iterator[Plan]:
+    plan = with_certificate(case.plan, lower_bound_bytes=2)
+    yield plan
+    size = case.plan.totals.arena_bytes
+    yield with_level(plan, "arena_bytes", bound=1, gap=(size - 1) / size)
+
+
 @mutation(Rule.GAP, alone=True)
 def wrong_gap(case: Case) -> Iterator[Plan]:
-    for level in case.plan.certificate.levels:
-        yield with_level(case.plan, level.name, gap=0.5)
+    for number, level in enumerate(case.plan.certificate.levels):
+        plan = _settled(case.plan, number)
+        yield with_level(plan, level.name, gap=0.5)
         if level.sense == "minimize":
             bound = level.value // 2
-            yield with_level(case.plan, level.name, bound=bound, gap=0.0)
-            yield with_level(case.plan, level.name, bound=bound, gap=None)
+            yield with_level(plan, level.name, bound=bound, gap=0.0)
+            yield with_level(plan, level.name, bound=bound, gap=None)
 
 
 @mutation(Rule.STATUS, alone=True)
@@ -155,7 +177,21 @@ def optimal_without_a_proof(case: Case) -> Iterator[Plan]:
 
 @mutation(Rule.STATUS, alone=True)
 def optimal_with_a_gap(case: Case) -> Iterator[Plan]:
-    level = case.plan.certificate.levels[-1]
+    levels = case.plan.certificate.levels
+    level = levels[-1]
     bound = level.value - 1
-    plan = with_level(case.plan, level.name, bound=bound, gap=1 / level.value)
+    plan = _settled(case.plan, len(levels) - 1)
+    plan = with_level(plan, level.name, bound=bound, gap=1 / level.value)
     yield with_certificate(plan, status="optimal")
+
+
+@mutation(Rule.STATUS, alone=True)
+def feasible_without_a_gap(case: Case) -> Iterator[Plan]:
+    yield _settled(case.plan, len(case.plan.certificate.levels))
+
+
+def _settled(plan: Plan, count: int) -> Plan:
+    """Return the plan with the first levels at their bounds."""
+    for level in plan.certificate.levels[:count]:
+        plan = with_level(plan, level.name, bound=level.value, gap=0.0)
+    return plan
