@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from memplan.solver.clock import Clock
@@ -14,6 +15,10 @@ __all__ = ["RecomputationBound"]
 _STAGES = ((1, False), (8, False), (32, False), (8, True), (32, True), (128, True))
 #: What building and solving a linear program takes, per variable; measured.
 _SECONDS_PER_VARIABLE = 3e-4
+#: What building alone takes; it does not look at the clock.
+_SECONDS_PER_VARIABLE_BUILT = 8e-5
+#: A program is not built if that takes more of the time that is left.
+_MOST_BUILDING = 0.4
 _NO_LIMIT_SECONDS = 1e6
 
 
@@ -59,6 +64,10 @@ class RecomputationBound:
         """Tell whether nothing is left to try."""
         return self._stage >= len(_STAGES)
 
+    def _variables(self, cuts: Sequence[int]) -> int:
+        """Return about how many variables the program of these cuts has; it has fewer."""
+        return 3 * self.line.forward * len(cuts)
+
     def sharpen(self, target_ns: int, seconds: float, clock: Clock) -> None:
         """Raise the bound until it reaches ``target_ns``, or for about so many seconds."""
         until = clock.now() + seconds
@@ -71,6 +80,8 @@ class RecomputationBound:
             cuts = even_cuts(self.line, blocks)
             if len(cuts) < blocks // 4:
                 continue  # the line has no more cuts than were tried before
+            if _SECONDS_PER_VARIABLE_BUILT * self._variables(cuts) > _MOST_BUILDING * left:
+                continue
             program = retention_program(self.line, self.limit_bytes, cuts)
             if whole:
                 found = program.whole_lower_bound(left)
