@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from memplan.ir.request import LayerUpdate, PlanRequest
 from memplan.solver.bounds import ByteBound
 from memplan.solver.build_instance import fix_mask
+from memplan.solver.carry_over import carried_over
 from memplan.solver.clock import Clock
 from memplan.solver.heuristics import Found, find_schedules, smallest_peak
 from memplan.solver.instance import Instance
@@ -15,15 +16,18 @@ from memplan.solver.levels import Proof
 from memplan.solver.mask_estimate import MemoryEstimate, estimate_memory
 from memplan.solver.progress import Reporter
 from memplan.solver.relaxation.recomputation import RecomputationBound
-from memplan.solver.schedule import Table
+from memplan.solver.schedule import Table, live_peak
 from memplan.solver.solution import Solution, place
 from memplan.solver.techniques import Techniques
 from memplan.solver.time_bound import linear_time_lower_bound, time_lower_bound
 
-__all__ = ["Pursuit", "Side", "cannot_improve", "fits", "shrink", "try_mask"]
+__all__ = ["Pursuit", "Side", "cannot_improve", "carry_over", "fits", "shrink", "try_mask"]
 
 Mask = Mapping[str, LayerUpdate]
 Steps = tuple[tuple[int, int], ...]
+
+#: What carrying a schedule over to another mask takes, per step; measured.
+_SECONDS_PER_STEP = 5e-5
 
 
 @dataclass
@@ -80,6 +84,8 @@ class Pursuit:
 
     #: What recomputation must cost along the line of the latest incumbent that was bounded.
     recomputation: RecomputationBound | None = None
+    #: What was proved before of every plan that this request allows.
+    proofs: Sequence[Proof] = ()
     #: Random searches that were started: each has a seed of its own.
     searches: int = 0
 
@@ -134,6 +140,27 @@ def cannot_improve(pursuit: Pursuit, side: Side, mask: Mask) -> bool:
     return (-importance, time_lower_bound(table)) > (best.minus_importance, best.time_ns)
 
 
+def carry_over(pursuit: Pursuit, side: Side, mask: Mask) -> bool:
+    """Tell whether the incumbent's schedule, with what else ``mask`` needs, fits as it is."""
+    best = pursuit.best
+    if best is None or best.instance.samples != side.samples:
+        return False
+    table = Table.of(fix_mask(side.instance, mask))
+    steps = carried_over(best.table, best.schedule, table)
+    pursuit.clock.spend(_SECONDS_PER_STEP * len(best.schedule))
+    peak = None if steps is None else live_peak(table, steps)
+    if steps is None or peak is None or peak > table.instance.room_bytes:
+        return False
+    left = min(0.2, 0.1 * pursuit.left)
+    request = pursuit.request
+    solution = place(
+        table, steps, table.instance.room_bytes, left, request.seed, request.workers, pursuit.clock
+    )
+    pursuit.offer(solution)
+    side.known(mask).append(steps)
+    return fits(solution)
+
+
 def try_mask(pursuit: Pursuit, side: Side, mask: Mask, seconds: float) -> bool:
     """Look for a plan with ``mask``; True if one fits.
 
@@ -147,6 +174,10 @@ def try_mask(pursuit: Pursuit, side: Side, mask: Mask, seconds: float) -> bool:
     until = pursuit.clock.now() + seconds
     limit = instance.room_bytes
     known = side.known(mask)
+    best = pursuit.best
+    if not known and best is not None and best.instance.samples == side.samples:
+        carried = carried_over(best.table, best.schedule, table)
+        known += [] if carried is None else [carried]
     for attempt in range(4):
         left = until - pursuit.clock.now()
         if attempt and (left <= 0 or pursuit.clock.stop()):

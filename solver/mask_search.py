@@ -7,15 +7,17 @@ found is then improved layer by layer.
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from memplan.ir.request import LayerUpdate
-from memplan.solver.attempts import Pursuit, Side, cannot_improve, try_mask
+from memplan.solver.attempts import Pursuit, Side, cannot_improve, carry_over, try_mask
 from memplan.solver.bounds import lower_bound
 from memplan.solver.build_instance import fix_mask
 from memplan.solver.instance import Instance
 from memplan.solver.mask_estimate import MemoryEstimate, choose_mask
 from memplan.solver.mask_model import masks_by_model
 
-__all__ = ["search_masks"]
+__all__ = ["is_hopeless", "raise_layers", "search_masks"]
 
 Mask = dict[str, LayerUpdate]
 
@@ -35,11 +37,11 @@ def search_masks(pursuit: Pursuit, side: Side, seconds: float) -> None:
         left = max(0.0, until - pursuit.clock.now())
         masks = masks_by_model(side.instance, 0.4 * left, pursuit.request.seed, pursuit.clock)
         for mask in sorted(masks, key=lambda mask: -_importance(mask, gain)):
-            if _is_hopeless(pursuit, side, mask) or pursuit.clock.stop():
+            if is_hopeless(pursuit, side, mask) or pursuit.clock.stop():
                 continue
             if try_mask(pursuit, side, mask, 0.1 * left):
                 break
-    _improve(pursuit, side, estimate, until, gain)
+    raise_layers(pursuit, side, until)
 
 
 def _search_inflation(pursuit: Pursuit, side: Side, estimate: MemoryEstimate, until: float) -> None:
@@ -77,7 +79,8 @@ def _search_inflation(pursuit: Pursuit, side: Side, estimate: MemoryEstimate, un
             inflation = (fitting * failing) ** 0.5
 
 
-def _is_hopeless(pursuit: Pursuit, side: Side, mask: Mask) -> bool:
+def is_hopeless(pursuit: Pursuit, side: Side, mask: Mask) -> bool:
+    """Tell whether no plan of this mask is better than the incumbent, or none fits."""
     return cannot_improve(pursuit, side, mask) or _too_large(pursuit, side, mask)
 
 
@@ -86,49 +89,66 @@ def _too_large(pursuit: Pursuit, side: Side, mask: Mask) -> bool:
     return bound.budget_bytes > pursuit.request.budget_bytes
 
 
-def _improve(
-    pursuit: Pursuit,
-    side: Side,
-    estimate: MemoryEstimate,
-    until: float,
-    gain: dict[tuple[str, LayerUpdate], int],
-) -> None:
+def raise_layers(pursuit: Pursuit, side: Side, until: float) -> None:
     """Raise one layer's option after the other while a plan is found.
 
-    First those of the most importance per byte that the estimate adds.
+    First those of the most importance per byte that the estimate adds; and of all of them first
+    those for which the incumbent's schedule does as it is.
     """
     tried: set[tuple[str, LayerUpdate]] = set()
+    in_vain: set[tuple[str, LayerUpdate]] = set()
     while pursuit.clock.now() < until and not pursuit.clock.stop():
         best = pursuit.best
         if best is None or best.instance.samples != side.samples:
             return
         mask = best.instance.mask()
-        raises = sorted(
-            (
-                (
-                    (units - _gain_of(mask, layer, gain))
-                    / max(64, estimate.of({**mask, layer: option}) - estimate.of(mask)),
-                    layer,
-                    number,
-                    option,
-                )
-                for number, ((layer, option), units) in enumerate(gain.items())
-                if (layer, option) not in tried and mask.get(layer) != option
-            ),
-            key=lambda entry: (-entry[0], entry[1], entry[2]),
-        )
-        for more, layer, _, option in raises:
-            if more <= 0 or pursuit.clock.now() > until or pursuit.clock.stop():
+        for layer, option in _raises(side, mask, tried | in_vain):
+            if pursuit.clock.over(until):
                 return
-            tried.add((layer, option))
-            trial = {**mask, layer: option}
-            if _too_large(pursuit, side, trial):
-                continue
-            pursuit.tell(f"update mask, micro-batch {side.samples}")
-            if try_mask(pursuit, side, trial, max(0.05, 0.05 * (until - pursuit.clock.now()))):
+            in_vain.add((layer, option))
+            if carry_over(pursuit, side, {**mask, layer: option}):
                 break
         else:
-            return
+            if not _raise_by_search(pursuit, side, mask, tried, until):
+                return
+            in_vain.clear()
+
+
+def _raise_by_search(
+    pursuit: Pursuit,
+    side: Side,
+    mask: Mask,
+    tried: set[tuple[str, LayerUpdate]],
+    until: float,
+) -> bool:
+    for layer, option in _raises(side, mask, tried):
+        if pursuit.clock.over(until):
+            return False
+        tried.add((layer, option))
+        trial = {**mask, layer: option}
+        if _too_large(pursuit, side, trial):
+            continue
+        pursuit.tell(f"update mask, micro-batch {side.samples}")
+        if try_mask(pursuit, side, trial, max(0.05, 0.05 * (until - pursuit.clock.now()))):
+            return True
+    return False
+
+
+def _raises(
+    side: Side, mask: Mask, tried: Set[tuple[str, LayerUpdate]]
+) -> list[tuple[str, LayerUpdate]]:
+    """Return what of one layer may be updated more than by ``mask``, the best first."""
+    gain = _gains(side.instance)
+    estimate = side.memory_estimate()
+    bytes_now = estimate.of(mask)
+    raises = []
+    for number, ((layer, option), units) in enumerate(gain.items()):
+        more = units - _gain_of(mask, layer, gain)
+        if more > 0 and (layer, option) not in tried:
+            added = max(64, estimate.of({**mask, layer: option}) - bytes_now)
+            raises.append((-more / added, layer, number, option))
+    raises.sort(key=lambda entry: entry[:3])
+    return [(layer, option) for _, layer, _, option in raises]
 
 
 def _gains(instance: Instance) -> dict[tuple[str, LayerUpdate], int]:

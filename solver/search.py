@@ -28,6 +28,7 @@ from memplan.solver.relaxation.recomputation import RecomputationBound
 from memplan.solver.relaxation.timeline import timeline_of
 from memplan.solver.solution import Solution, plain_costs
 from memplan.solver.techniques import Techniques
+from memplan.solver.warm_start import WarmStart, go_on_from
 
 __all__ = ["Outcome", "search"]
 
@@ -58,26 +59,46 @@ def search(
     techniques: Techniques,
     progress: Callable[[Progress], None] | None = None,
     clock: Clock | None = None,
+    start: WarmStart | None = None,
 ) -> Outcome:
     """Look for the best plan that fits within the request's time limit.
 
+    Args:
+        start: what to go on from; the search then ends early, if anything fits.
+
     Raises:
-        RequestError: the request contradicts the graph.
+        RequestError: the request contradicts the graph, or does not allow what it starts from.
     """
     clock = clock or Clock()
     deadline = clock.now() + request.time_limit_seconds
     pursuit = Pursuit(request, techniques, Reporter(progress), deadline, clock)
+    if start is not None:
+        pursuit.deadline = clock.now() + start.share * request.time_limit_seconds
+        pursuit.proofs = start.proofs
     pursuit.tell("bounds")
-    for samples in allowed_micro_batches(graph, request):
+    micro_batches = allowed_micro_batches(graph, request)
+    for samples in micro_batches:
         instance = build_instance(graph, request, samples)
         seconds = min(3.0, 0.05 * request.time_limit_seconds)
+        if start is not None:
+            seconds = min(seconds, 0.2 * pursuit.left / len(micro_batches))
         pursuit.sides.append(Side(samples, instance, lower_bound(instance, seconds, clock)))
     weakest = min(pursuit.sides, key=lambda side: side.bound.bytes)
     hopeful = [side for side in pursuit.sides if side.bound.budget_bytes <= request.budget_bytes]
     if not hopeful:
         return Outcome(None, None, weakest.bound, pursuit.sides, Proof(), infeasible=True)
     small = all(_computations(side) <= WHOLE_MODEL_COMPUTATIONS for side in hopeful)
-    if small and techniques.joint_model:
+    small = small and techniques.joint_model
+    if start is not None:
+        share = 0.2 if small else 0.8
+        go_on_from(pursuit, hopeful, start.plans, share * pursuit.left)
+        if pursuit.best is None:
+            pursuit.deadline = deadline
+    if start is not None and pursuit.best is not None:
+        if small and pursuit.left > 0:
+            _solve_whole(pursuit, hopeful)
+        _bound_recomputation(pursuit, hopeful, pursuit.left)
+    elif small:
         _try_heuristics(pursuit, hopeful, min(1.0, 0.2 * pursuit.left))
         _solve_whole(pursuit, hopeful)
         _bound_recomputation(pursuit, hopeful, max(_LAST_SECONDS, pursuit.left))
