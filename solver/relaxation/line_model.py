@@ -1,6 +1,6 @@
 """Recomputation along a line, by constraint programming: MOCCASIN (Bartan et al., ICML 2023).
 
-Each operation of the forward pass runs up to C times.  Time is the grid of Checkmate's stages: the
+Each operation that may run again runs up to C times.  Time is the grid of Checkmate's stages: the
 operation at position v of stage p is at ``p (p + 1) / 2 + v``; the first computation of v is in
 stage v, further ones in later stages behind the forward pass.
 
@@ -111,8 +111,8 @@ class _Builder:
         first = _place(v, v)
         ends = {t: self._end(f"{v}_0_{t}", first + 1) for t in line.writes[v]}
         ones = [_Computation(model.new_constant(1), first, ends)]
-        stages = range(line.forward, self.count)
-        if v >= line.forward or not stages:
+        stages = range(max(line.forward, v + 1), self.count)
+        if (v >= line.forward and v not in line.late) or not stages:
             return ones
         for i in range(1, most):
             runs = model.new_bool_var(f"runs_{v}_{i}")

@@ -1,10 +1,12 @@
 """What recomputation must cost at least: retention between cuts of the backward pass.
 
-Backward operations are grouped into blocks by cuts.  For each block the relaxation says which
-forward results are there at its beginning (H), which stay through all of it (T), and which
-operations run again within it (R); when exactly they run is left open.  It is a relaxation for
-every choice of cuts: with one block it is about what is kept at the end of the forward pass, with a
-cut before every operation it is Checkmate's program (Jain et al., MLSys 2020) but for transients.
+Operations behind the forward pass are grouped into blocks by cuts.  For each block the relaxation
+says which results that may be computed again are there at its beginning (H), which stay through all
+of it (T), and which operations run again within it (R); when exactly they run is left open.  What
+is first computed within a block (a *late* operation) is there behind that; T says then whether it
+stays to the end of the block.  It is a relaxation for every choice of cuts: with one block it is
+about what is kept at the end of the forward pass, with a cut before every operation it is
+Checkmate's program (Jain et al., MLSys 2020) but for transients.
 
     min  sum time[i] R[i, q]
     T[k, q] <= H[k, q],   H[k, q+1] <= T[k, q] + R[op(k), q]
@@ -24,6 +26,7 @@ bytes than k; if v reads k alone, k is never kept, else it is not kept from the 
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
@@ -42,10 +45,11 @@ _MOST_UNITS = 2**20
 def even_cuts(line: Timeline, blocks: int) -> tuple[int, ...]:
     """Return positions of cuts: the first backward operation, then evenly among readers."""
     end = len(line.reads)
+    sources = {*range(line.forward), *line.late}
     readers = [
         j
         for j in range(line.forward, end)
-        if any(line.producer.get(item, end) < line.forward for item in line.reads[j])
+        if any(line.producer.get(item) in sources for item in line.reads[j])
     ]
     if not readers:
         return (line.forward,)
@@ -74,15 +78,20 @@ class _Builder:
         self.stops = (*cuts[1:], self.end)
         self.program = LinearProgram()
         line_reads = line.reads
-        #: Items of the forward pass, and what is given.
+        #: Positions whose operations may run again, in order.
+        self.sources = (*range(line.forward), *sorted(line.late))
+        #: What they read and write.
         self.items = sorted(
             {
                 item
-                for operation in range(line.forward)
+                for operation in self.sources
                 for item in (*line_reads[operation], *line.writes[operation])
             }
         )
-        self.made = {item for item in self.items if item in line.producer}
+        sources = set(self.sources)
+        self.made = {item for item in self.items if line.producer.get(item) in sources}
+        #: Block in which an item is computed first; -1: in the forward pass.
+        self.born = {item: bisect(cuts, line.producer[item]) - 1 for item in self.made}
         self.readers: dict[int, list[int]] = {item: [] for item in range(len(line.size))}
         for operation, reads in enumerate(line_reads):
             for item in reads:
@@ -141,7 +150,7 @@ class _Builder:
             for reader in self.readers[item]:
                 if reader >= self.line.forward:
                     found = max(found, reader)
-                else:
+                if reader < self.line.forward or reader in self.line.late:
                     found = max([found, *(last.get(w, -1) for w in self.line.writes[reader])])
             if item in self.line.kept:
                 found = self.end - 1
@@ -154,7 +163,7 @@ class _Builder:
         for item in self.made:
             readers = self.readers[item]
             if len(readers) != 1 or readers[0] >= line.forward or item in line.kept:
-                continue
+                continue  # so neither it nor its reader is late
             (reader,) = readers
             producer = line.producer[item]
             if len(line.writes[producer]) != 1 or len(line.writes[reader]) != 1:
@@ -176,9 +185,13 @@ class _Builder:
                 continue
             if item in self.never or (q == 0 and item in self.not_first):
                 continue
-            self.held[item, q] = program.variable()
-            self.through[item, q] = program.variable()
-        for operation in range(line.forward):
+            if self.born[item] < q:
+                self.held[item, q] = program.variable()
+            if self.born[item] <= q:
+                self.through[item, q] = program.variable()
+        for operation in self.sources:
+            if operation >= self.stops[q]:
+                continue
             if any(self.useful_until[item] >= self.starts[q] for item in line.writes[operation]):
                 self.again[operation, q] = program.variable(line.time_ns[operation])
 
@@ -200,18 +213,18 @@ class _Builder:
                 producer = line.producer[item]
                 terms = [*self._t(item, q), *self._r(producer, q), *self._h(item, q + 1, -1)]
                 program.at_least(terms, 0)
-        for operation in range(line.forward):
+        for operation in self.sources:
             if (operation, q) not in self.again:
                 continue
             for item in line.reads[operation]:
-                if item in self.made:
+                if item in self.made and self.born[item] < q:
                     source = [*self._r(line.producer[item], q), *self._h(item, q)]
                     program.at_least([*source, *self._r(operation, q, -1)], 0)
         needed = {
             item
             for j in range(self.starts[q], self.stops[q])
             for item in line.reads[j]
-            if item in self.made
+            if item in self.made and self.born[item] < q
         }
         for item in sorted(needed):
             program.at_least([*self._h(item, q), *self._r(line.producer[item], q)], 1)
@@ -231,13 +244,22 @@ class _Builder:
         self._at_most([self._h(item, q, size)[0] for item, size in held], self.limit - before)
         through = _Total(self.program, [self._t(item, q, size)[0] for item, size in held])
         size_through = {item: size for item, size in held if size}
+        #: What is computed first in this block, so far.
+        born: list[int] = []
         for j in range(start, stop):
-            reads = {item for item in line.reads[j] if item in self.made}
+            reads = {item for item in (*line.reads[j], *line.writes[j]) if item in self.made}
             fixed = self.during[j] + sum(line.size[item] for item in reads)
             spared = [self._t(item, q, -line.size[item])[0] for item in reads & size_through.keys()]
-            through.at_most(spared, self.limit - fixed)
+            staying = [
+                term
+                for item in born
+                if item not in reads
+                for term in self._t(item, q, line.size[item])
+            ]
+            through.at_most([*spared, *staying], self.limit - fixed)
+            born += [item for item in line.writes[j] if item in self.made]
         passing = self._passing(start, stop)
-        for operation in range(line.forward):
+        for operation in self.sources:
             own = self._r(operation, q)
             if not own or self._is_transient_dropped(operation):
                 continue
@@ -263,7 +285,8 @@ class _Builder:
             for item in self.made
         }
         needed = list(self.during[: line.forward])
-        for item in self.made:  # from its computation to its last reader of the forward pass
+        early = [item for item in self.made if self.born[item] < 0]
+        for item in early:  # from its computation to its last reader of the forward pass
             for operation in range(
                 line.producer[item], max(line.producer[item], last_forward[item]) + 1
             ):

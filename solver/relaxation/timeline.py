@@ -1,8 +1,8 @@
 """A schedule as a line of first computations, for bounds on what recomputation must cost.
 
-The *forward pass* of a line is what comes before the first operation that may not run again.  The
-bound holds for plans that run every operation first in this order and by these ways, and run again
-only operations of the forward pass, behind it (``RESTRICTION``).
+The *forward pass* of a line is what comes before the first operation that may not run again; what
+may run again and comes later is *late*.  The bound holds for plans that run operations by these
+ways, and first in this order (``RESTRICTIONS``).
 """
 
 from __future__ import annotations
@@ -13,17 +13,14 @@ from memplan.solver.schedule import Schedule, Table
 
 __all__ = ["RESTRICTIONS", "Timeline", "timeline_of"]
 
-_ALONG = (
-    "operations first run in the order and by the ways of this plan; again run only those that "
-    "come before the first that may not"
-)
+_ALONG = "operations run by the ways of this plan, and first in its order"
 #: Of lines on which nothing runs again within the forward pass, and of others.
-RESTRICTIONS = {False: f"{_ALONG}, and behind these", True: _ALONG}
+RESTRICTIONS = {False: f"{_ALONG}; again only behind the first that may not", True: _ALONG}
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """First computations in order; the first ``forward`` of them may run again, behind those.
+    """First computations in order; the first ``forward`` of them may run again, and some others.
 
     Attributes:
         time_ns: of each operation.
@@ -34,6 +31,7 @@ class Timeline:
         producer: of each item, the position of its operation; absent: given by the host.
         kept: items that stay to the end.
         forward: how many operations belong to the forward pass.
+        late: positions behind the forward pass whose operations may run again, too.
         again_in_forward: whether some may run again within the forward pass, too.
         is_plain: no operation has a workspace, and no result may share bytes with an operand, so
             that bytes are the sum of what is kept.
@@ -47,6 +45,7 @@ class Timeline:
     producer: dict[int, int]
     kept: frozenset[int]
     forward: int
+    late: frozenset[int]
     again_in_forward: bool
     is_plain: bool
 
@@ -60,7 +59,7 @@ def timeline_of(table: Table, schedule: Schedule) -> Timeline | None:
     """Return the line of a schedule, or None where it has not the form that the bound is for.
 
     It has not where an operation goes different ways, uses up an operand, or runs again although it
-    does not belong to the forward pass.
+    may not.
     """
     works = table.instance.works
     first: dict[int, int] = {}
@@ -76,7 +75,7 @@ def timeline_of(table: Table, schedule: Schedule) -> Timeline | None:
     again_in_forward = False
     for work, _ in schedule:
         if work in seen:
-            if work not in members:
+            if not works[work].recomputable:
                 return None
             again_in_forward = again_in_forward or not members <= seen
         seen.add(work)
@@ -96,6 +95,9 @@ def timeline_of(table: Table, schedule: Schedule) -> Timeline | None:
         },
         kept=table.kept,
         forward=forward,
+        late=frozenset(
+            place for place in range(forward, len(order)) if works[order[place][0]].recomputable
+        ),
         again_in_forward=again_in_forward,
         is_plain=not any(table.workspace[v][w] or table.pairs[v][w] for v, w in order),
     )

@@ -37,20 +37,42 @@ def random_problem(seed: int, forward: int = 4) -> Problem:
     return Problem(f"random{seed}", costs, sizes, phases, tuple(inputs))
 
 
+def late_problem(seed: int) -> Problem:
+    """A small graph with an operation behind the first that may not run again, which may."""
+    problem = random_problem(seed, forward=3)
+    chance = random.Random(seed)
+    at = chance.choice((4, 5))
+
+    def moved(o: int) -> int:
+        return o if o < at else o + 1
+
+    inputs = [tuple(moved(read) for read in reads) for reads in problem.inputs]
+    inputs.insert(at, tuple(sorted(chance.sample(range(3), 2))))
+    for later in range(at + 1, len(inputs)):
+        if chance.random() < 0.8:
+            inputs[later] = tuple(sorted({*inputs[later], at}))
+    costs, sizes, phases = list(problem.costs), list(problem.sizes_bytes), list(problem.forward)
+    costs.insert(at, chance.randint(1, 10))
+    sizes.insert(at, chance.randint(5, 20))
+    phases.insert(at, True)
+    return Problem(f"late{seed}", tuple(costs), tuple(sizes), tuple(phases), tuple(inputs))
+
+
 def least_cost(problem: Problem, limit_bytes: int, *, within: bool = False) -> int | None:
     """Try every set of recomputations, each set right before every operation.
 
     Args:
         within: before operations of the forward pass, too.
     """
-    forward = sum(problem.forward)
+    forward = problem.forward.index(False)
     least = None
     begin = 2 if within else forward + 1
     stages = range(begin, problem.count)
-    for chosen in product(range(2**forward), repeat=len(stages)):
+    free = [[o for o in range(stage) if problem.forward[o]] for stage in stages]
+    for chosen in product(*(range(2 ** len(own)) for own in free)):
         sequence = list(range(begin))
-        for stage, bits in zip(stages, chosen, strict=True):
-            sequence += [o for o in range(min(forward, stage)) if bits >> o & 1]
+        for stage, own, bits in zip(stages, free, chosen, strict=True):
+            sequence += [o for place, o in enumerate(own) if bits >> place & 1]
             sequence.append(stage)
         cost = sum(problem.costs[o] for o in sequence)
         if (least is None or cost < least) and simulate(
@@ -64,7 +86,7 @@ def line_of(problem: Problem, limit_bytes: int) -> Timeline:
     instance = build_instance(as_graph(problem), as_request(limit_bytes, 1.0), 1)
     line = timeline_of(Table.of(instance), [(o, 0) for o in range(problem.count)])
     assert line is not None
-    assert line.forward == sum(problem.forward)
+    assert line.forward + len(line.late) == sum(problem.forward)
     return line
 
 
@@ -96,6 +118,28 @@ def test_neither_where_the_forward_runs_again_too(seed: int) -> None:
     for blocks in (1, 2, 8):
         program = retention_program(line, limit, even_cuts(line, blocks))
         assert problem.base_cost + program.whole_lower_bound(5.0) <= least
+
+
+@pytest.mark.parametrize("part", [0.75, 0.85, 0.92])
+def test_neither_where_something_that_may_run_again_comes_late(part: float) -> None:
+    met = 0
+    for seed in range(12):
+        problem = late_problem(seed)
+        limit = int(problem.plain_peak_bytes * part)
+        least = least_cost(problem, limit)
+        if least is None:
+            continue
+        line = line_of(problem, limit)
+        assert line.late
+        bounds = []
+        for blocks in (1, 2, 8):
+            program = retention_program(line, limit, even_cuts(line, blocks))
+            linear, whole = program.lower_bound(5.0), program.whole_lower_bound(5.0)
+            assert linear <= whole
+            assert problem.base_cost + whole <= least
+            bounds.append(problem.base_cost + whole)
+        met += max(bounds) == least > problem.base_cost
+    assert met >= 1
 
 
 def test_some_bounds_are_met() -> None:
