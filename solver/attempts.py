@@ -14,10 +14,11 @@ from memplan.solver.heuristics import Found, find_schedules, smallest_peak
 from memplan.solver.instance import Instance
 from memplan.solver.levels import Proof
 from memplan.solver.mask_estimate import MemoryEstimate, estimate_memory
-from memplan.solver.progress import Reporter
+from memplan.solver.progress import Progress, Reporter
 from memplan.solver.relaxation.recomputation import RecomputationBound
 from memplan.solver.schedule import Table, live_peak
 from memplan.solver.solution import Solution, place
+from memplan.solver.standing import Proved, report, still_proved
 from memplan.solver.techniques import Techniques
 from memplan.solver.time_bound import linear_time_lower_bound, time_lower_bound
 
@@ -86,8 +87,16 @@ class Pursuit:
     recomputation: RecomputationBound | None = None
     #: What was proved before of every plan that this request allows.
     proofs: Sequence[Proof] = ()
+    #: What was proved of the request when it was last looked at.
+    proved: Proved | None = None
+    #: What the search is at.
+    stage: str = ""
     #: Random searches that were started: each has a seed of its own.
     searches: int = 0
+
+    def __post_init__(self) -> None:
+        if self.reporter.callback is not None:
+            self.clock.pulse = self.tell
 
     def next_seed(self) -> int:
         """Return the seed of the next random search."""
@@ -106,20 +115,28 @@ class Pursuit:
             self.smallest = solution
         if fits(solution) and (self.best is None or solution.worth < self.best.worth):
             self.best = solution
+            self.tell(news=True)
             return True
         return False
 
-    def tell(self, stage: str, gap: float | None = None) -> None:
-        """Report progress."""
-        best = self.best
-        self.reporter.tell(
-            stage,
-            arena_bytes=best.worth.arena_bytes if best else None,
-            time_ns=best.worth.time_ns if best else None,
-            importance=-best.worth.minus_importance if best else None,
-            lower_bound_bytes=min((s.bound.bytes for s in self.sides), default=None),
-            gap=gap,
-        )
+    def tell(self, stage: str | None = None, news: bool = False) -> None:
+        """Report how the search stands; without a stage, that it goes on.
+
+        Args:
+            news: there is a better plan or bound.
+        """
+        self.stage = stage or self.stage
+        self.reporter.tell(self.stage, self._report, news)
+
+    def _report(self, elapsed_seconds: float) -> Progress:
+        best, choices = self.best, self.sides[0].instance.choices if self.sides else ()
+        proof = Proof()
+        if best is not None:
+            most = sum(max(choice.units) for choice in choices)
+            proof = still_proved(best, self.proved, most)
+        bound = min((s.bound.bytes for s in self.sides), default=None)
+        choice = any(len(choice.options) > 1 for choice in choices)
+        return report(self.stage, elapsed_seconds, best, proof, bound, choice)
 
 
 def fits(solution: Solution) -> bool:

@@ -26,8 +26,20 @@ class Clock:
     """The wall clock, and whether somebody asked to stop."""
 
     def __init__(self, stop: Callable[[], bool] = never) -> None:
-        #: Polled; true ends every stage of the search.
-        self.stop = stop
+        self._asked = stop
+        #: Called whenever somebody asks whether to stop: how every stage reports that it goes on.
+        self.pulse: Callable[[], None] | None = None
+
+    def stop(self) -> bool:
+        """Tell whether somebody asked to stop, which ends every stage of the search; polled."""
+        if self.pulse is not None:
+            self.pulse()
+        return self._asked()
+
+    @property
+    def is_watched(self) -> bool:
+        """Tell whether anything may happen when this clock is polled."""
+        return self._asked is not never or self.pulse is not None
 
     def now(self) -> float:
         """Return seconds since some moment."""

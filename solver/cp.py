@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from functools import partial
 
 from ortools.sat.python import cp_model
 
-from memplan.solver.clock import WALL, Clock, never
+from memplan.solver.clock import WALL, Clock
+from memplan.solver.native import run_watched
 
 __all__ = ["solve_model"]
-
-_POLL_SECONDS = 0.1
 
 
 def solve_model(
@@ -21,8 +21,13 @@ def solve_model(
     clock: Clock = WALL,
     *,
     lns_only: bool = False,
+    watch: Callable[[int | None, int | None], object] | None = None,
 ) -> tuple[cp_model.CpSolver, cp_model.CpSolverStatus]:
-    """Solve ``model`` within ``seconds``; the clock's ``stop`` is polled ten times a second."""
+    """Solve ``model`` within ``seconds``; the clock's ``stop`` is polled ten times a second.
+
+    Args:
+        watch: called as often, with the best objective and the bound so far; None: none yet.
+    """
     solver = cp_model.CpSolver()
     parameters = solver.parameters
     parameters.random_seed = seed
@@ -32,20 +37,31 @@ def solve_model(
     # Its own handler aborts the process where the solve runs outside the main thread.
     parameters.catch_sigint_signal = False
     clock.limit(solver, seconds)
-    status = solver.solve(model) if clock.stop is never else _solve_watched(solver, model, clock)
+    work, look = partial(solver.solve, model), None
+    if watch is not None:
+        latest = _Latest()
+        solver.best_bound_callback = latest.take_bound
+        work = partial(solver.solve, model, latest)
+        look = partial(latest.tell, watch)
+    status = run_watched(work, clock, solver.stop_search, look)
+    assert status is not None
     clock.charge(solver)
     return solver, status
 
 
-def _solve_watched(
-    solver: cp_model.CpSolver, model: cp_model.CpModel, clock: Clock
-) -> cp_model.CpSolverStatus:
-    """Solve in a thread, so that this one keeps running Python: signal handlers, and ``stop``."""
-    with ThreadPoolExecutor(1, thread_name_prefix="memplan-solve") as executor:
-        solving = executor.submit(solver.solve, model)
-        while True:
-            try:
-                return solving.result(timeout=_POLL_SECONDS)
-            except TimeoutError:
-                if clock.stop():
-                    solver.stop_search()
+class _Latest(cp_model.CpSolverSolutionCallback):
+    """The best objective and bound so far; CP-SAT tells them from threads of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value: int | None = None
+        self.bound: int | None = None
+
+    def on_solution_callback(self) -> None:
+        self.value, self.bound = round(self.objective_value), round(self.best_objective_bound)
+
+    def tell(self, watch: Callable[[int | None, int | None], object]) -> None:
+        watch(self.value, self.bound)
+
+    def take_bound(self, bound: float) -> None:
+        self.bound = round(bound)

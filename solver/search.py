@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from memplan.ir.graph import OpGraph
 from memplan.ir.request import PlanRequest
@@ -27,6 +28,7 @@ from memplan.solver.progress import Progress, Reporter
 from memplan.solver.relaxation.recomputation import RecomputationBound
 from memplan.solver.relaxation.timeline import timeline_of
 from memplan.solver.solution import Solution, plain_costs
+from memplan.solver.standing import Proved
 from memplan.solver.techniques import Techniques
 from memplan.solver.warm_start import WarmStart, go_on_from
 
@@ -228,9 +230,17 @@ def _solve_whole(pursuit: Pursuit, sides: list[Side]) -> None:
             workers=pursuit.request.workers,
             clock=pursuit.clock,
             on_solution=pursuit.offer,
+            on_proof=partial(_take_proof, pursuit, sides, side),
         )
         if not side.instance.coverable:  # else the model leaves out what the request allows
             side.proof, side.infeasible = result.proof, result.infeasible
+
+
+def _take_proof(pursuit: Pursuit, sides: list[Side], side: Side, proof: Proof) -> None:
+    """Take into account, for whoever watches, what is proved of a model that is being solved."""
+    if not side.instance.coverable:
+        side.proof = proof
+        _joined_proof(pursuit, sides)
 
 
 def _improve_by_model(pursuit: Pursuit) -> None:
@@ -275,6 +285,14 @@ def _look_for_smallest(pursuit: Pursuit, sides: list[Side]) -> None:
 
 
 def _joined_proof(pursuit: Pursuit, sides: list[Side]) -> Proof:
+    """Return what is proved so far about the whole request."""
+    proof = _join_proofs(pursuit, sides)
+    if pursuit.best is not None:
+        pursuit.proved = Proved(proof, pursuit.best)
+    return proof
+
+
+def _join_proofs(pursuit: Pursuit, sides: list[Side]) -> Proof:
     """Join what was proved per micro-batch into limits for the whole request."""
     best = pursuit.best
     if best is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ortools.sat.python import cp_model
 
@@ -39,8 +39,14 @@ def solve_levels(
     lns_only: bool = False,
     clock: Clock = WALL,
     on_solution: Callable[[Solution], object] | None = None,
+    on_proof: Callable[[Proof], object] | None = None,
 ) -> LevelResult:
-    """Optimise the levels in turn; each is held at its value while the next is improved."""
+    """Optimise the levels in turn; each is held at its value while the next is improved.
+
+    Args:
+        on_solution: called with the best solution of each level.
+        on_proof: called ten times a second with what is proved of the model so far.
+    """
     result = LevelResult()
     until = clock.now() + seconds
     assert joint.arena is not None
@@ -70,6 +76,7 @@ def solve_levels(
             workers,
             clock,
             lns_only=lns_only and best is not None,
+            watch=None if on_proof is None else _watch(result.proof, name, on_proof),
         )
         if status == cp_model.INFEASIBLE:
             # With upper levels held the held solution itself is feasible: only the first level
@@ -90,3 +97,13 @@ def solve_levels(
             break
         joint.model.add(expression >= value if maximize else expression <= value)
     return result
+
+
+def _watch(
+    before: Proof, name: str, on_proof: Callable[[Proof], object]
+) -> Callable[[int | None, int | None], None]:
+    def watch(value: int | None, bound: int | None) -> None:
+        if bound is not None:
+            on_proof(replace(before, **{name: bound}))
+
+    return watch
