@@ -100,7 +100,8 @@ def plan(
         data: npz file with arrays x and y, from which importance is measured, and the ranges of
             int8 activations.
         trust: let a model file run code of its own.
-        progress: called as the search goes on, perhaps from another thread.
+        progress: called as the search goes on, at most five times a second: incumbent, bound, gap
+            and stage.
         stop: polled; once it returns true the best plan so far is the answer.
 
     Returns:

@@ -67,7 +67,10 @@ class JobStatus(BaseModel):
     location: str = Field(description="Where the answer will be.")
     graph_location: str = Field(description="Where the graph is that the question is about.")
     progress: dict[str, Any] | None = Field(
-        None, description="The last the solver said: stage, elapsed seconds, incumbent, bound, gap."
+        None,
+        description="The last the solver said, as memplan.solver.Progress: stage, elapsed_seconds, "
+        "arena_bytes, time_ns and importance of the best plan so far, lower_bound_bytes, and the "
+        "level that is being improved with its bound and gap.",
     )
 
 

@@ -71,7 +71,17 @@ _EXAMPLE_STATUS = {
     "status": "running",
     "location": f"/v1/plans/{_ID}",
     "graph_location": f"/v1/plans/{_ID}/graph",
-    "progress": {"stage": "greedy", "elapsed_seconds": 0.4},
+    "progress": {
+        "stage": "schedule, micro-batch 1",
+        "elapsed_seconds": 0.4,
+        "arena_bytes": 960,
+        "time_ns": 2100,
+        "importance": 0,
+        "lower_bound_bytes": 512,
+        "level": "time_ns",
+        "bound": 2000,
+        "gap": 0.047619047619047616,
+    },
 }
 _DESCRIPTIONS = {
     400: "The body is no JSON, or a broken form.",

@@ -54,14 +54,15 @@ class _Latest(cp_model.CpSolverSolutionCallback):
 
     def __init__(self) -> None:
         super().__init__()
-        self.value: int | None = None
-        self.bound: int | None = None
+        self.found: int | None = None
+        self.proved: int | None = None
 
     def on_solution_callback(self) -> None:
-        self.value, self.bound = round(self.objective_value), round(self.best_objective_bound)
-
-    def tell(self, watch: Callable[[int | None, int | None], object]) -> None:
-        watch(self.value, self.bound)
+        self.found = round(self.objective_value)
+        self.take_bound(self.best_objective_bound)
 
     def take_bound(self, bound: float) -> None:
-        self.bound = round(bound)
+        self.proved = round(bound)
+
+    def tell(self, watch: Callable[[int | None, int | None], object]) -> None:
+        watch(self.found, self.proved)

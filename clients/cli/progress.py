@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
-from memplan.clients.report.wording import gap_text, share_text
+from memplan.clients.report.wording import format_seconds, gap_text, share_text
 from memplan.ir.units import format_bytes
 
 if TYPE_CHECKING:
@@ -75,13 +76,32 @@ class Reporter(AbstractContextManager["Reporter"]):
 
 
 def _detail(progress: Progress) -> str:
-    parts = []
-    if progress.arena_bytes is not None:
-        parts.append(f"plan {format_bytes(progress.arena_bytes)}")
-    if progress.lower_bound_bytes is not None:
-        parts.append(f"bound {format_bytes(progress.lower_bound_bytes)}")
+    if progress.arena_bytes is None:
+        least = progress.lower_bound_bytes
+        return "" if least is None else f"no plan yet, none below {format_bytes(least)}"
+    parts = [f"plan {format_bytes(progress.arena_bytes)}"]
     if progress.importance is not None:
-        parts.append(f"importance {share_text(progress.importance / 1_000_000)}")
-    if progress.gap is not None:
-        parts.append(f"gap {gap_text(progress.gap)}")
-    return ", ".join(parts)
+        parts.append(f"importance {_importance(progress.importance)}")
+    if progress.time_ns is not None:
+        parts.append(format_seconds(progress.time_ns))
+    if progress.level is None:
+        return ", ".join(parts)
+    name, shown = _LEVELS[progress.level]
+    if progress.bound is None or progress.gap is None:
+        return f"{', '.join(parts)}; {name}: no bound"
+    limit = "most" if progress.level == "importance" else "least"
+    return (
+        f"{', '.join(parts)}; {name}: at {limit} {shown(progress.bound)}, "
+        f"gap {gap_text(progress.gap)}"
+    )
+
+
+def _importance(units: int) -> str:
+    return share_text(units / 1_000_000)
+
+
+_LEVELS: dict[str, tuple[str, Callable[[int], str]]] = {
+    "importance": ("importance", _importance),
+    "time_ns": ("time", format_seconds),
+    "arena_bytes": ("bytes", format_bytes),
+}

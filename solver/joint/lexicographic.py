@@ -104,6 +104,8 @@ def _watch(
 ) -> Callable[[int | None, int | None], None]:
     def watch(value: int | None, bound: int | None) -> None:
         if bound is not None:
-            on_proof(replace(before, **{name: bound}))
+            proof = replace(before)
+            setattr(proof, name, bound)
+            on_proof(proof)
 
     return watch
