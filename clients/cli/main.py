@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import threading
 from collections.abc import Sequence
 
 __all__ = ["main"]
@@ -58,11 +59,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.INTERNAL
     if code == ExitCode.INTERRUPTED:
         _say(error_line("interrupted; no file was left half-written"))
+    if code == ExitCode.INTERRUPTED or _left_behind():
         # A solver thread may still be in native code; nothing of it may run at interpreter exit.
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(ExitCode.INTERRUPTED)
+        os._exit(int(code or 0))
     return int(code or 0)
+
+
+def _left_behind() -> bool:
+    """Tell whether some native code was not waited for, as it cannot be stopped."""
+    return any(
+        thread.daemon and thread.name.startswith("memplan-") for thread in threading.enumerate()
+    )
 
 
 def _usage(message: str) -> str:

@@ -14,8 +14,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from ortools.linear_solver.python import model_builder
+
+from memplan.solver.clock import WALL, Clock
+from memplan.solver.native import run_watched
 
 __all__ = ["LinearProgram"]
 
@@ -48,13 +52,13 @@ class LinearProgram:
         """Add the row ``sum of factor * x[variable] >= bound`` for (variable, factor) terms."""
         self.rows.append((tuple(terms), bound))
 
-    def lower_bound(self, seconds: float) -> int:
+    def lower_bound(self, seconds: float, clock: Clock = WALL) -> int:
         """Return a whole number that no solution in whole costs is below; proved.
 
         If the solver does not get done in time, its multipliers may still give a bound; without any
         the bound is that of no rows.
         """
-        return self.bound_by(self._multipliers(seconds))
+        return self.bound_by(self._multipliers(seconds, clock))
 
     def bound_by(self, multipliers: Sequence[float]) -> int:
         """Return the bound that multipliers of the rows prove, rounded up to a whole number.
@@ -72,27 +76,29 @@ class LinearProgram:
         total += sum(cost for cost in left if cost < 0)
         return -(-total // _FRACTION)
 
-    def whole_lower_bound(self, seconds: float) -> int:
+    def whole_lower_bound(self, seconds: float, clock: Clock = WALL) -> int:
         """Return a bound on solutions in whole x but fractions, by HiGHS's branch and bound.
 
-        It is HiGHS's own bound, less a millionth for its tolerances.
+        It is HiGHS's own bound, less a millionth for its tolerances.  HiGHS cannot be stopped: if
+        the clock is, it is left to run out its time, and the bound is 0.
         """
         model = self._model(whole=True)
         solver = model_builder.Solver("highs")
         solver.set_solver_specific_parameters("output_flag=false")
         solver.set_time_limit_in_seconds(max(0.01, seconds))
-        if solver.solve(model) not in _SOLVED:
+        if run_watched(partial(solver.solve, model), clock, None) not in _SOLVED:
             return 0
         bound = solver.best_objective_bound
         if not math.isfinite(bound):
             return 0
         return max(0, math.ceil(bound - 1e-6 * max(1.0, abs(bound))))
 
-    def _multipliers(self, seconds: float) -> list[float]:
+    def _multipliers(self, seconds: float, clock: Clock) -> list[float]:
         model = self._model(whole=False)
         solver = model_builder.Solver("glop")
         solver.set_time_limit_in_seconds(max(0.01, seconds))
-        if solver.solve(model) not in _SOLVED:
+        status = run_watched(partial(solver.solve, model), clock, solver.stop_search)
+        if status not in _SOLVED:
             return [0.0] * len(self.rows)
         return [float(y) for y in solver.dual_values(model.get_linear_constraints())]
 

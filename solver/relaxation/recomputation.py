@@ -84,11 +84,11 @@ class RecomputationBound:
                 continue
             program = retention_program(self.line, self.limit_bytes, cuts)
             if whole:
-                found = program.whole_lower_bound(left)
+                found = program.whole_lower_bound(left, clock)
             elif self.whole:
-                found = program.lower_bound(left)
+                found = program.lower_bound(left, clock)
             else:
                 # Without a limit, so that nothing depends on the wall.
-                found = program.lower_bound(_NO_LIMIT_SECONDS)
+                found = program.lower_bound(_NO_LIMIT_SECONDS, clock)
                 clock.spend(_SECONDS_PER_VARIABLE * len(program.costs))
             self.extra_ns = max(self.extra_ns, found)
