@@ -58,7 +58,7 @@ class LinearProgram:
         If the solver does not get done in time, its multipliers may still give a bound; without any
         the bound is that of no rows.
         """
-        return self.bound_by(self._multipliers(seconds, clock))
+        return self.bound_by(self.multipliers(seconds, clock))
 
     def bound_by(self, multipliers: Sequence[float]) -> int:
         """Return the bound that multipliers of the rows prove, rounded up to a whole number.
@@ -82,7 +82,7 @@ class LinearProgram:
         It is HiGHS's own bound, less a millionth for its tolerances.  HiGHS cannot be stopped: if
         the clock is, it is left to run out its time, and the bound is 0.
         """
-        model = self._model(whole=True)
+        model = self.model(whole=True)
         solver = model_builder.Solver("highs")
         solver.set_solver_specific_parameters("output_flag=false")
         solver.set_time_limit_in_seconds(max(0.01, seconds))
@@ -93,8 +93,9 @@ class LinearProgram:
             return 0
         return max(0, math.ceil(bound - 1e-6 * max(1.0, abs(bound))))
 
-    def _multipliers(self, seconds: float, clock: Clock) -> list[float]:
-        model = self._model(whole=False)
+    def multipliers(self, seconds: float, clock: Clock) -> list[float]:
+        """Return GLOP's multipliers of the rows, as they are; zeros without a solution."""
+        model = self.model(whole=False)
         solver = model_builder.Solver("glop")
         solver.set_time_limit_in_seconds(max(0.01, seconds))
         status = run_watched(partial(solver.solve, model), clock, solver.stop_search)
@@ -102,7 +103,8 @@ class LinearProgram:
             return [0.0] * len(self.rows)
         return [float(y) for y in solver.dual_values(model.get_linear_constraints())]
 
-    def _model(self, *, whole: bool) -> model_builder.Model:
+    def model(self, *, whole: bool) -> model_builder.Model:
+        """Return the program for OR-Tools; ``whole``: in whole variables but fractions."""
         model = model_builder.Model()  # type: ignore[no-untyped-call]  # ortools has no types here
         helper = model.helper
         for cost in self.costs:
