@@ -16,6 +16,7 @@ from memplan.solver.levels import Proof
 from memplan.solver.mask_estimate import MemoryEstimate, estimate_memory
 from memplan.solver.progress import Progress, Reporter
 from memplan.solver.relaxation.recomputation import RecomputationBound
+from memplan.solver.relaxation.timeline import Timeline
 from memplan.solver.schedule import Table, live_peak
 from memplan.solver.solution import Solution, place
 from memplan.solver.standing import Proved, report, still_proved
@@ -38,6 +39,8 @@ class Side:
     samples: int
     instance: Instance
     bound: ByteBound
+    #: Whether time is bounded by a linear program, too.
+    linear: bool = True
     #: Limits that the joint model of this micro-batch has proved; None: not solved whole.
     proof: Proof | None = None
     #: The joint model of this micro-batch has no solution.
@@ -52,6 +55,8 @@ class Side:
         key = frozenset(mask.values())
         if key not in self._least_time_ns:
             table = Table.of(fix_mask(self.instance, mask))
+            if not self.linear:
+                return time_lower_bound(table)
             # Without a limit where nothing may depend on the wall.
             seconds = 1e6 if self.instance.request.deterministic else 2.0
             self._least_time_ns[key] = linear_time_lower_bound(table, seconds)
@@ -107,6 +112,18 @@ class Pursuit:
     def left(self) -> float:
         """Seconds until the time limit."""
         return 0.0 if self.clock.stop() else self.deadline - self.clock.now()
+
+    def bound_along(self, line: Timeline, limit_bytes: int) -> RecomputationBound:
+        """Return the bound on recomputation along a line, which is not worked out yet."""
+        # Branch and bound gets further on a faster machine: not where plans must not differ.
+        timed = not self.request.deterministic
+        return RecomputationBound(
+            line,
+            limit_bytes,
+            whole=timed and self.techniques.whole_retention,
+            timed=timed,
+            exchanges=self.techniques.exchanges,
+        )
 
     def offer(self, solution: Solution) -> bool:
         """Take a solution into account; True if it is a new best."""

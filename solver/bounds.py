@@ -50,9 +50,15 @@ class ByteBound:
         return self.bytes + self.frozen_bytes
 
 
-def lower_bound(instance: Instance, seconds: float = 2.0, clock: Clock = WALL) -> ByteBound:
-    """Return a bound on the arena of every plan for ``instance``."""
-    return _Bounds(instance, clock.now() + seconds, clock).best()
+def lower_bound(
+    instance: Instance, seconds: float = 2.0, clock: Clock = WALL, *, look_back: bool = True
+) -> ByteBound:
+    """Return a bound on the arena of every plan for ``instance``.
+
+    Args:
+        look_back: at what was there before an operation, too.
+    """
+    return _Bounds(instance, clock.now() + seconds, clock).best(look_back=look_back)
 
 
 class _Bounds:
@@ -147,7 +153,7 @@ class _Bounds:
             if tensors[store.tensor].role in ("input", "label") and store.tensor not in always
         )
 
-    def best(self) -> ByteBound:
+    def best(self, *, look_back: bool) -> ByteBound:
         """Return the highest bound over all operations that must run."""
         instance = self.instance
         base = self._stores()
@@ -167,7 +173,7 @@ class _Bounds:
         for value, index, live in candidates:
             if value > found[0]:
                 found = (value, index, live)
-        for _, index, live in candidates:
+        for _, index, live in candidates if look_back else ():
             if self.clock.over(self.until):
                 break
             value = self._look_back(index)

@@ -68,10 +68,11 @@ def find_schedules(
     """
     until = clock.now() + seconds
     found = Found()
-    orders = _starting_orders(table)
+    orders = _starting_orders(table, techniques)
     for order in orders:
         found.add(table, order, limit_bytes)
-    if found.fitting and found.fitting[0][0] > trip_time_lower_bound(table):
+    improvable = found.fitting and found.fitting[0][0] > trip_time_lower_bound(table)
+    if techniques.hasten and improvable:
         for _, _, steps in tuple(found.fitting):
             faster = hastened(table, steps, limit_bytes, until, clock)
             if faster is not None:
@@ -106,9 +107,10 @@ def find_schedules(
     return found
 
 
-def _starting_orders(table: Table) -> list[Steps]:
+def _starting_orders(table: Table, techniques: Techniques) -> list[Steps]:
     """Return valid schedules; at least one is within the compute limit."""
-    orders = starting_orders(table)
+    lean, traced_only = techniques.lean_starts, not techniques.starting_orders
+    orders = starting_orders(table, lean=lean, traced_only=traced_only)
     if not any(table.within_compute(order) for order in orders):
         orders.append(tuple(needed_schedule(table, plain_ways(table))))
     return [order for order in orders if live_peak(table, order) is not None]
@@ -159,7 +161,7 @@ def smallest_peak(
     midway = clock.now() + 0.4 * seconds
     chance = random.Random(seed)
     found = Found()
-    orders = _starting_orders(table)
+    orders = _starting_orders(table, Techniques())
     for order in orders:
         found.add(table, order, 0)
     while found.least_peak is not None and not clock.over(midway):

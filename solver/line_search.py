@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 from memplan.solver.attempts import Pursuit, Side
 from memplan.solver.relaxation.line_model import solve_line
-from memplan.solver.relaxation.recomputation import RecomputationBound
 from memplan.solver.relaxation.timeline import timeline_of
 from memplan.solver.schedule import Table, live_peak
 from memplan.solver.solution import place
@@ -60,6 +59,6 @@ def solve_lines(pursuit: Pursuit, sides: Sequence[Side], seconds: float) -> None
         )  # fmt: skip
         side.known(instance.mask()).append(tuple(schedule))
         if found.exact and pursuit.best is not None and len(sides) == 1:
-            bound = RecomputationBound(line, instance.room_bytes, not request.deterministic)
+            bound = pursuit.bound_along(line, instance.room_bytes)
             bound.limited_extra_ns, bound.computations = found.extra_ns, request.computations
             pursuit.recomputation = bound

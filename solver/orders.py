@@ -18,19 +18,32 @@ Steps = tuple[tuple[int, int], ...]
 _WINDOW = 40
 
 
-def starting_schedules(table: Table) -> list[Schedule]:
-    """Return the schedules in traced order that the heuristics start from."""
+def starting_schedules(table: Table, *, lean: bool = True) -> list[Schedule]:
+    """Return the schedules in traced order that the heuristics start from.
+
+    Args:
+        lean: with those that go by strips.
+    """
     starts: list[Schedule] = [needed_schedule(table, ways) for _, ways in starting_ways(table)]
-    leanest = (fastest_ways(table), saving_ways(table), narrow_ways(table))
-    starts += [lean_schedule(table, ways) for ways in leanest]
+    if lean:
+        leanest = (fastest_ways(table), saving_ways(table), narrow_ways(table))
+        starts += [lean_schedule(table, ways) for ways in leanest]
     return [steps for index, steps in enumerate(starts) if steps not in starts[:index]]
 
 
-def starting_orders(table: Table) -> list[Steps]:
-    """Return the orders that the heuristics start from, no two equal."""
+def starting_orders(table: Table, *, lean: bool = True, traced_only: bool = False) -> list[Steps]:
+    """Return the orders that the heuristics start from, no two equal.
+
+    Args:
+        lean: with those that go by strips.
+        traced_only: without list schedules, and without sinking.
+    """
     orders: list[Steps] = []
-    for steps in starting_schedules(table):
+    for steps in starting_schedules(table, lean=lean):
         traced = tuple(steps)
+        if traced_only:
+            orders += [traced] if traced not in orders else []
+            continue
         listed = list_schedule(table, steps)
         for order in (traced, listed, sink_growing(table, traced), sink_growing(table, listed)):
             if order not in orders:

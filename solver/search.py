@@ -25,7 +25,6 @@ from memplan.solver.mask_estimate import choose_mask
 from memplan.solver.mask_search import search_masks
 from memplan.solver.micro_batches import allowed_micro_batches
 from memplan.solver.progress import Progress, Reporter
-from memplan.solver.relaxation.recomputation import RecomputationBound
 from memplan.solver.relaxation.timeline import timeline_of
 from memplan.solver.solution import Solution, plain_costs
 from memplan.solver.standing import Proved
@@ -84,7 +83,9 @@ def search(
         seconds = min(3.0, 0.05 * request.time_limit_seconds)
         if start is not None:
             seconds = min(seconds, 0.2 * pursuit.left / len(micro_batches))
-        pursuit.sides.append(Side(samples, instance, lower_bound(instance, seconds, clock)))
+        look_back = techniques.looking_back
+        bound = lower_bound(instance, seconds, clock, look_back=look_back)
+        pursuit.sides.append(Side(samples, instance, bound, techniques.linear_time_bound))
     weakest = min(pursuit.sides, key=lambda side: side.bound.bytes)
     hopeful = [side for side in pursuit.sides if side.bound.budget_bytes <= request.budget_bytes]
     if not hopeful:
@@ -188,10 +189,7 @@ def _bound_recomputation(pursuit: Pursuit, sides: list[Side], seconds: float) ->
         return
     bound = pursuit.recomputation
     if bound is None or bound.line != line or bound.limit_bytes != best.instance.room_bytes:
-        # Branch and bound gets further on a faster machine: not where plans must not differ.
-        whole = not pursuit.request.deterministic
-        bound = RecomputationBound(line, best.instance.room_bytes, whole)
-        pursuit.recomputation = bound
+        bound = pursuit.recomputation = pursuit.bound_along(line, best.instance.room_bytes)
     pursuit.tell("bound on recomputation")
     bound.sharpen(_trip_time_ns(best), seconds, pursuit.clock)
 
@@ -221,11 +219,11 @@ def _solve_whole(pursuit: Pursuit, sides: list[Side]) -> None:
     """Solve the joint model of every micro-batch with everything free."""
     for number, side in enumerate(sides):
         pursuit.tell(f"joint model, micro-batch {side.samples}")
-        best = pursuit.best
+        best, hints = pursuit.best, pursuit.techniques.hints
         result = solve_levels(
             build_joint_model(side.instance),
             pursuit.left / (len(sides) - number),
-            hint=best if best and best.instance.samples == side.samples else None,
+            hint=best if hints and best and best.instance.samples == side.samples else None,
             seed=pursuit.request.seed,
             workers=pursuit.request.workers,
             clock=pursuit.clock,
@@ -265,7 +263,7 @@ def _improve_by_model(pursuit: Pursuit) -> None:
     solve_levels(
         build_joint_model(side.instance, computations),
         pursuit.left,
-        hint=best,
+        hint=best if pursuit.techniques.hints else None,
         seed=pursuit.request.seed,
         workers=pursuit.request.workers,
         lns_only=True,

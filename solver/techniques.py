@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+
+from memplan.solver.switches import Switches
 
 __all__ = ["Techniques"]
 
 
 @dataclass(frozen=True, slots=True)
-class Techniques:
-    """What the search may use.  Tests run the cross product, benchmarks show what each is worth."""
+class Techniques(Switches):
+    """What the search may use.  Tests switch off pairs, benchmarks show what each is worth."""
 
+    #: Orders to start from beside the traced one: list schedules, and growing steps sunk.
+    starting_orders: bool = True
+    #: Starts by the row and channel strips that spare bytes.
+    lean_starts: bool = True
+    #: Put faster ways back into a start that fits.
+    hasten: bool = True
     #: Recompute and evict greedily, with many random starts.
     greedy: bool = True
     #: Anneal over schedules: add, drop and move recomputations.
@@ -21,20 +29,17 @@ class Techniques:
     joint_model: bool = True
     #: Choose what is recomputed by CP-SAT with the order fixed, on small graphs.
     line_model: bool = True
+    #: Begin the joint model with the best plan so far.
+    hints: bool = True
     #: Bound what recomputation must cost, by a relaxation of what is kept between cuts.
     retention_bound: bool = True
+    #: The same in whole decisions, by branch and bound.
+    whole_retention: bool = True
+    #: Leave out of that program what can be exchanged for something no larger.
+    exchanges: bool = True
+    #: Bound time by a linear program over the ways, beside the sum of what must run.
+    linear_time_bound: bool = True
+    #: Bound bytes by what was there before an operation, beside its working set.
+    looking_back: bool = True
     #: Discard micro-batches whose bound exceeds what was found.
     micro_batch_bounds: bool = True
-
-    @classmethod
-    def without(cls, *names: str) -> Techniques:
-        """Return all techniques but those named.
-
-        Raises:
-            ValueError: no technique has such a name.
-        """
-        known = {field.name for field in fields(cls)}
-        for name in names:
-            if name not in known:
-                raise ValueError(f"no technique {name!r}; there are {', '.join(sorted(known))}")
-        return cls(**{name: name not in names for name in known})

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+
+from memplan.solver.switches import Switches
 
 __all__ = ["PackingTechniques"]
 
 
 @dataclass(frozen=True, slots=True)
-class PackingTechniques:
+class PackingTechniques(Switches):
     """What packing may use.  No switch changes what is true of a result, only how soon it comes."""
 
     #: Lowest fit over several sort orders.
@@ -35,16 +37,3 @@ class PackingTechniques:
     conflict_weights: bool = True
     #: Preorders with random noise, in many short runs beside the fixed ones.
     random_restarts: bool = True
-
-    @classmethod
-    def without(cls, *names: str) -> PackingTechniques:
-        """Return all techniques but those named.
-
-        Raises:
-            ValueError: no technique has such a name.
-        """
-        known = {field.name for field in fields(cls)}
-        for name in names:
-            if name not in known:
-                raise ValueError(f"no technique {name!r}; there are {', '.join(sorted(known))}")
-        return cls(**{name: name not in names for name in known})

@@ -29,13 +29,16 @@ class RecomputationBound:
     Attributes:
         line: first computations, in order.
         limit_bytes: what the body's items may take.
-        whole: whether branch and bound may be used, whose bound depends on the time that it gets;
-            else nothing here depends on the wall.
+        whole: whether branch and bound may be used.
+        timed: whether solvers have a limit by the wall, which bounds then depend on.
+        exchanges: whether the programs leave out what can be exchanged.
     """
 
     line: Timeline
     limit_bytes: int
     whole: bool = True
+    timed: bool = True
+    exchanges: bool = True
     extra_ns: int = 0
     #: The same, proved for at most ``computations`` of each operation, as ``line_model`` runs them:
     #: between two first computations each at most once, in the order of the line.
@@ -82,10 +85,10 @@ class RecomputationBound:
                 continue  # the line has no more cuts than were tried before
             if _SECONDS_PER_VARIABLE_BUILT * self._variables(cuts) > _MOST_BUILDING * left:
                 continue
-            program = retention_program(self.line, self.limit_bytes, cuts)
+            program = retention_program(self.line, self.limit_bytes, cuts, exchanges=self.exchanges)
             if whole:
                 found = program.whole_lower_bound(left, clock)
-            elif self.whole:
+            elif self.timed:
                 found = program.lower_bound(left, clock)
             else:
                 # Without a limit, so that nothing depends on the wall.

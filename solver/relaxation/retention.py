@@ -58,8 +58,14 @@ def even_cuts(line: Timeline, blocks: int) -> tuple[int, ...]:
     return (line.forward, *sorted(chosen - {line.forward}))
 
 
-def retention_program(line: Timeline, limit_bytes: int, cuts: Sequence[int]) -> LinearProgram:
-    """Return the program for these cuts; its optimum is time beyond one computation of each."""
+def retention_program(
+    line: Timeline, limit_bytes: int, cuts: Sequence[int], *, exchanges: bool = True
+) -> LinearProgram:
+    """Return the program for these cuts; its optimum is time beyond one computation of each.
+
+    Args:
+        exchanges: leave out what can be exchanged for something no larger.
+    """
     unit = max(1, limit_bytes // _MOST_UNITS)
     # Sizes rounded down and the limit up: whatever fits in bytes fits in units.
     scaled = replace(
@@ -67,11 +73,13 @@ def retention_program(line: Timeline, limit_bytes: int, cuts: Sequence[int]) -> 
         size=tuple(size // unit for size in line.size),
         beside_bytes=tuple(size // unit for size in line.beside_bytes),
     )
-    return _Builder(scaled, -(-limit_bytes // unit), cuts).build()
+    return _Builder(scaled, -(-limit_bytes // unit), cuts, exchanges).build()
 
 
 class _Builder:
-    def __init__(self, line: Timeline, limit_bytes: int, cuts: Sequence[int]) -> None:
+    def __init__(
+        self, line: Timeline, limit_bytes: int, cuts: Sequence[int], exchanges: bool
+    ) -> None:
         self.line, self.limit = line, limit_bytes
         self.end = len(line.reads)
         self.starts = tuple(cuts)
@@ -104,7 +112,7 @@ class _Builder:
         ]
         self.during, self.resting = self._besides()
         self.useful_until = self._useful_until()
-        self.never, self.not_first = self._exchanged()
+        self.never, self.not_first = self._exchanged() if exchanges else (set(), set())
         self.held: dict[tuple[int, int], int] = {}
         self.through: dict[tuple[int, int], int] = {}
         self.again: dict[tuple[int, int], int] = {}
