@@ -23,7 +23,19 @@ from memplan.solver.standing import Proved, report, still_proved
 from memplan.solver.techniques import Techniques
 from memplan.solver.time_bound import linear_time_lower_bound, time_lower_bound
 
-__all__ = ["Pursuit", "Side", "cannot_improve", "carry_over", "fits", "shrink", "try_mask"]
+__all__ = [
+    "Mask",
+    "Pursuit",
+    "Side",
+    "cannot_improve",
+    "carried_from_best",
+    "carry_over",
+    "fits",
+    "offer_as_it_is",
+    "pack_found",
+    "shrink",
+    "try_mask",
+]
 
 Mask = Mapping[str, LayerUpdate]
 Steps = tuple[tuple[int, int], ...]
@@ -62,10 +74,10 @@ class Side:
             self._least_time_ns[key] = linear_time_lower_bound(table, seconds)
         return self._least_time_ns[key]
 
-    def memory_estimate(self) -> MemoryEstimate:
+    def memory_estimate(self, reach_samples: int = 12) -> MemoryEstimate:
         """Return the additive estimate of what update masks take; made once."""
         if self._estimate is None:
-            self._estimate = estimate_memory(self.instance, reach_samples=12)
+            self._estimate = estimate_memory(self.instance, reach_samples)
         return self._estimate
 
     def known(self, mask: Mask) -> list[Steps]:
@@ -176,22 +188,33 @@ def cannot_improve(pursuit: Pursuit, side: Side, mask: Mask) -> bool:
 
 def carry_over(pursuit: Pursuit, side: Side, mask: Mask) -> bool:
     """Tell whether the incumbent's schedule, with what else ``mask`` needs, fits as it is."""
-    best = pursuit.best
-    if best is None or best.instance.samples != side.samples:
-        return False
     table = Table.of(fix_mask(side.instance, mask))
-    steps = carried_over(best.table, best.schedule, table)
+    for steps in carried_from_best(pursuit, table):
+        side.known(mask).append(steps)
+        if offer_as_it_is(pursuit, table, steps):
+            return True
+    return False
+
+
+def carried_from_best(pursuit: Pursuit, table: Table) -> list[Steps]:
+    """Return the incumbent's schedule, made one of ``table``; nothing where that cannot be."""
+    best = pursuit.best
+    if best is None:
+        return []
     pursuit.clock.spend(_SECONDS_PER_STEP * len(best.schedule))
-    peak = None if steps is None else live_peak(table, steps)
-    if steps is None or peak is None or peak > table.instance.room_bytes:
+    carried = carried_over(best.table, best.schedule, table)
+    return [] if carried is None else [carried]
+
+
+def offer_as_it_is(pursuit: Pursuit, table: Table, steps: Steps) -> bool:
+    """Give a schedule its addresses, if its live bytes fit; True if the plan does."""
+    peak, request = live_peak(table, steps), pursuit.request
+    room = table.instance.room_bytes
+    if peak is None or peak > room:
         return False
     left = min(0.2, 0.1 * pursuit.left)
-    request = pursuit.request
-    solution = place(
-        table, steps, table.instance.room_bytes, left, request.seed, request.workers, pursuit.clock
-    )
+    solution = place(table, steps, room, left, request.seed, request.workers, pursuit.clock)
     pursuit.offer(solution)
-    side.known(mask).append(steps)
     return fits(solution)
 
 
@@ -208,10 +231,8 @@ def try_mask(pursuit: Pursuit, side: Side, mask: Mask, seconds: float) -> bool:
     until = pursuit.clock.now() + seconds
     limit = instance.room_bytes
     known = side.known(mask)
-    best = pursuit.best
-    if not known and best is not None and best.instance.samples == side.samples:
-        carried = carried_over(best.table, best.schedule, table)
-        known += [] if carried is None else [carried]
+    if not known:
+        known += carried_from_best(pursuit, table)
     for attempt in range(4):
         left = until - pursuit.clock.now()
         if attempt and (left <= 0 or pursuit.clock.stop()):
@@ -226,7 +247,7 @@ def try_mask(pursuit: Pursuit, side: Side, mask: Mask, seconds: float) -> bool:
             known,
         )
         known[:] = [*(steps for _, _, steps in found.fitting[:3]), found.least]
-        overshoot = _pack_found(pursuit, table, found, max(0.05, 0.3 * left))
+        overshoot = pack_found(pursuit, table, found, max(0.05, 0.3 * left))
         if overshoot == 0:
             return True
         if overshoot is not None:
@@ -234,7 +255,7 @@ def try_mask(pursuit: Pursuit, side: Side, mask: Mask, seconds: float) -> bool:
     return False
 
 
-def _pack_found(pursuit: Pursuit, table: Table, found: Found, seconds: float) -> int | None:
+def pack_found(pursuit: Pursuit, table: Table, found: Found, seconds: float) -> int | None:
     """Find addresses for the schedules that fit in live bytes, the fastest first.
 
     Returns:

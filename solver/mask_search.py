@@ -7,7 +7,7 @@ found is then improved layer by layer.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable, Set
 
 from memplan.ir.request import LayerUpdate
 from memplan.solver.attempts import Pursuit, Side, cannot_improve, carry_over, try_mask
@@ -20,6 +20,7 @@ from memplan.solver.mask_model import masks_by_model
 __all__ = ["is_hopeless", "raise_layers", "search_masks"]
 
 Mask = dict[str, LayerUpdate]
+Attempt = Callable[[Pursuit, Side, Mask, float], bool]
 
 #: Graphs of at most so many operations get the mask model, which is slow on larger ones.
 MASK_MODEL_WORKS = 200
@@ -89,11 +90,14 @@ def _too_large(pursuit: Pursuit, side: Side, mask: Mask) -> bool:
     return bound.budget_bytes > pursuit.request.budget_bytes
 
 
-def raise_layers(pursuit: Pursuit, side: Side, until: float) -> None:
+def raise_layers(pursuit: Pursuit, side: Side, until: float, attempt: Attempt = try_mask) -> None:
     """Raise one layer's option after the other while a plan is found.
 
     First those of the most importance per byte that the estimate adds; and of all of them first
     those for which the incumbent's schedule does as it is.
+
+    Args:
+        attempt: looks for a plan of a mask for some seconds.
     """
     tried: set[tuple[str, LayerUpdate]] = set()
     in_vain: set[tuple[str, LayerUpdate]] = set()
@@ -109,7 +113,7 @@ def raise_layers(pursuit: Pursuit, side: Side, until: float) -> None:
             if carry_over(pursuit, side, {**mask, layer: option}):
                 break
         else:
-            if not _raise_by_search(pursuit, side, mask, tried, until):
+            if not _raise_by_search(pursuit, side, mask, tried, until, attempt):
                 return
             in_vain.clear()
 
@@ -120,6 +124,7 @@ def _raise_by_search(
     mask: Mask,
     tried: set[tuple[str, LayerUpdate]],
     until: float,
+    attempt: Attempt,
 ) -> bool:
     for layer, option in _raises(side, mask, tried):
         if pursuit.clock.over(until):
@@ -129,7 +134,7 @@ def _raise_by_search(
         if _too_large(pursuit, side, trial):
             continue
         pursuit.tell(f"update mask, micro-batch {side.samples}")
-        if try_mask(pursuit, side, trial, max(0.05, 0.05 * (until - pursuit.clock.now()))):
+        if attempt(pursuit, side, trial, max(0.05, 0.05 * (until - pursuit.clock.now()))):
             return True
     return False
 

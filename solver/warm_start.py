@@ -7,7 +7,7 @@ with, and the search ends early.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from memplan.ir.check import require
@@ -15,27 +15,30 @@ from memplan.ir.errors import PlanRejectedError, RequestError
 from memplan.ir.graph import OpGraph
 from memplan.ir.plan import Plan
 from memplan.ir.request import LayerUpdate
-from memplan.solver.attempts import Pursuit, Side, cannot_improve, fits, try_mask
+from memplan.solver.attempts import Pursuit, Side, cannot_improve, carry_over, offer_as_it_is
 from memplan.solver.build_instance import fix_mask
 from memplan.solver.carry_over import carried_over
 from memplan.solver.levels import Proof
-from memplan.solver.mask_estimate import MemoryEstimate, OptionCost, choose_mask
+from memplan.solver.mask_estimate import MemoryEstimate, choose_mask
 from memplan.solver.mask_search import is_hopeless, raise_layers
+from memplan.solver.near import try_near
 from memplan.solver.restore import Start, restore
 from memplan.solver.schedule import Table, live_peak
-from memplan.solver.solution import place
 
 __all__ = ["WARM_SHARE", "WarmStart", "go_on_from", "must_be_of"]
 
 Mask = dict[str, LayerUpdate]
+Steps = tuple[tuple[int, int], ...]
 
 #: Part of the time limit that a search from a stored plan takes, once something fits.
 WARM_SHARE = 0.15
-#: Parts of the estimated bytes per byte of budget, relative to those of the stored plan, at which
-#: masks are tried: upward while plans are found, or downward until one is.
-_UPWARD = (1.0, 1.03, 1.07, 1.12)
-_DOWNWARD = (0.97, 0.93, 0.87, 0.8, 0.7)
-#: Part of the time for the stored plan's micro-batch, where others may be better.
+#: Masks are tried whose estimated bytes exceed those of the stored one by what the budget exceeds
+#: its arena, and by these parts of the budget: upward while plans are found, downward until one is.
+_UPWARD = (0.0, 0.02, 0.05, 0.1)
+_DOWNWARD = (-0.02, -0.06, -0.12, -0.2)
+#: Layers at which what it takes to reach them is measured, which takes long on large graphs.
+_REACH_SAMPLES = 1
+#: Part of the time that is left for each micro-batch that is tried.
 _OWN_SHARE = 0.6
 
 
@@ -91,7 +94,7 @@ def go_on_from(pursuit: Pursuit, sides: list[Side], plans: Sequence[Plan], secon
     if side.instance.fixed:
         _polish(pursuit, sides, side, until)
     else:
-        _look_around(pursuit, side, start, until)
+        _look_around(pursuit, sides, side, start, until)
 
 
 def _start(pursuit: Pursuit, plan: Plan) -> tuple[Side, Start]:
@@ -126,112 +129,138 @@ def _nearest(pursuit: Pursuit, starts: list[tuple[Side, Start]]) -> tuple[Side, 
 def _polish(pursuit: Pursuit, sides: list[Side], own: Side, until: float) -> None:
     """Look for a faster schedule; the mask is given.
 
-    Micro-batches beside the stored plan's get a short look each, if they could be better.
+    The stored schedule is tried with the next larger and smaller micro-batch, too.
     """
     clock = pursuit.clock
-    place_of_own = sides.index(own)
-    near = sides[max(0, place_of_own - 1) : place_of_own + 2]
-    for side in sorted(near, key=lambda side: side is not own):
+    for side in _neighbours(sides, own):
         mask = side.instance.mask()
-        if cannot_improve(pursuit, side, mask):
-            continue
-        pursuit.tell(f"schedule, micro-batch {side.samples}")
-        left = until - clock.now()
-        try_mask(pursuit, side, mask, left if len(near) == 1 else _OWN_SHARE * left)
+        if side is not own and not cannot_improve(pursuit, side, mask):
+            carry_over(pursuit, side, mask)
+    for side in _neighbours(sides, own):
+        mask = side.instance.mask()
+        if side.known(mask) and not cannot_improve(pursuit, side, mask):
+            pursuit.tell(f"schedule, micro-batch {side.samples}")
+            try_near(pursuit, side, mask, _OWN_SHARE * (until - clock.now()))
+    best = pursuit.best
+    if best is not None:
+        side = next(side for side in sides if side.samples == best.instance.samples)
+        try_near(pursuit, side, best.instance.mask(), until - clock.now())
 
 
-def _look_around(pursuit: Pursuit, side: Side, start: Start, until: float) -> None:
+def _neighbours(sides: list[Side], own: Side) -> list[Side]:
+    """Return a side and those of the next larger and smaller micro-batch, itself first."""
+    at = sides.index(own)
+    return sorted(sides[max(0, at - 1) : at + 2], key=lambda side: side is not own)
+
+
+def _look_around(
+    pursuit: Pursuit, sides: list[Side], own: Side, start: Start, until: float
+) -> None:
     """Look for masks of more importance near the stored one, then for a faster schedule."""
     clock = pursuit.clock
+    own.memory_estimate(_REACH_SAMPLES)
     seconds = until - clock.now()
     if pursuit.best is None and start.steps is not None:
-        pursuit.tell(f"update mask, micro-batch {side.samples}")
-        _lower_layers(pursuit, side, start, until + seconds)
-        try_mask(pursuit, side, start.mask, 0.15 * seconds)
-    _probe(pursuit, side, start, until - 0.5 * seconds)
-    raise_layers(pursuit, side, until - 0.25 * seconds)
+        pursuit.tell(f"update mask, micro-batch {own.samples}")
+        _lower_layers(pursuit, own, start, until + seconds)
+        try_near(pursuit, own, start.mask, 0.15 * seconds)
+    for side in _neighbours(sides, own):
+        if side is not own and pursuit.best is not None:
+            carry_over(pursuit, side, pursuit.best.instance.mask())
+    _probe(pursuit, own, start, until - 0.6 * seconds)
     best = pursuit.best
-    if best is not None and best.instance.samples == side.samples and clock.now() < until:
-        pursuit.tell(f"schedule, micro-batch {side.samples}")
-        try_mask(pursuit, side, best.instance.mask(), until - clock.now())
+    if best is None:
+        return
+    side = next(side for side in sides if side.samples == best.instance.samples)
+    side.memory_estimate(_REACH_SAMPLES)
+    raise_layers(pursuit, side, until - 0.3 * seconds, try_near)
+    pursuit.tell(f"schedule, micro-batch {side.samples}")
+    if pursuit.best is not None and not clock.over(until):
+        try_near(pursuit, side, pursuit.best.instance.mask(), until - clock.now())
 
 
 def _probe(pursuit: Pursuit, side: Side, start: Start, until: float) -> None:
     """Try the masks that the estimate of memory likes at the stored plan's bytes per byte."""
     estimate = side.memory_estimate()
-    scale = estimate.of(start.mask) / max(1, start.arena_bytes) * pursuit.request.budget_bytes
+    budget_bytes = pursuit.request.budget_bytes
+    aim = estimate.of(start.mask) + budget_bytes - start.arena_bytes
     upward = pursuit.best is not None
     seconds = (until - pursuit.clock.now()) / 4
-    for factor in _UPWARD if upward else _DOWNWARD:
+    for part in _UPWARD if upward else _DOWNWARD:
         if pursuit.clock.over(until):
             return
-        mask = choose_mask(estimate, int(scale * factor))
+        mask = choose_mask(estimate, max(0, aim + int(part * budget_bytes)))
         if is_hopeless(pursuit, side, mask):
             continue
         pursuit.tell(f"update mask, micro-batch {side.samples}")
-        _seed(side, start, mask)
-        if try_mask(pursuit, side, mask, seconds) != upward:
+        if not side.known(mask):
+            side.known(mask).extend(_carried(side, start, mask))
+        if try_near(pursuit, side, mask, seconds) != upward:
             return
 
 
 def _lower_layers(pursuit: Pursuit, side: Side, start: Start, until: float) -> None:
     """Update less, layer by layer, until the stored schedule without the rest of it fits.
 
-    First where the estimate says that the least importance is lost per byte.
+    First where the estimate says that the least importance is lost per byte, and at once as much
+    as is missing by the estimate.
     """
-    request, clock = pursuit.request, pursuit.clock
     estimate = side.memory_estimate()
-    options = {layer[0].update.layer: layer for layer in estimate.layers if layer}
-    mask = dict(start.mask)
-    while len(mask) > 1 or any(update.weight != "none" for update in mask.values()):
-        lower = _least_loss(estimate, options, mask)
-        if lower is None or clock.over(until):
+    mask: Mask | None = start.mask
+    missing = max(1, start.arena_bytes - pursuit.request.budget_bytes)
+    while mask is not None and not pursuit.clock.over(until):
+        aim = estimate.of(mask) - missing
+        while mask is not None and estimate.of(mask) > aim:
+            mask = _least_loss(estimate, mask)
+        if mask is None:
             return
-        mask = lower
         table = Table.of(fix_mask(side.instance, mask))
-        steps = _carried(side, start, table)
-        peak = None if steps is None else live_peak(table, steps)
-        if steps is None or peak is None or peak > table.instance.room_bytes:
-            continue
-        left = 0.3 * (until - clock.now())
-        solution = place(
-            table, steps, table.instance.room_bytes, left, request.seed, request.workers, clock
-        )
-        pursuit.offer(solution)
-        if fits(solution):
+        carried = _carried(side, start, mask)
+        for steps in carried:
             side.known(mask).append(steps)
-            return
+            if offer_as_it_is(pursuit, table, steps):
+                return
+            over = (live_peak(table, steps) or 0) - table.instance.room_bytes
+            # Half of it, as the estimate counts too little rather than too much.
+            missing = max(1, over // 2)
 
 
-def _least_loss(
-    estimate: MemoryEstimate, options: Mapping[str, Sequence[OptionCost]], mask: Mask
-) -> Mask | None:
+def _least_loss(estimate: MemoryEstimate, mask: Mask) -> Mask | None:
     """Return the mask in which one layer is updated less, or not at all."""
-    bytes_now = estimate.of(mask)
-    best: tuple[float, Mask] | None = None
-    for layer, update in mask.items():
-        rest = {name: other for name, other in mask.items() if name != layer}
-        worth = {option.update: option.importance for option in options.get(layer, ())}
-        now = worth.get(update, 0)
-        trials = [(now, rest)] if rest else []
-        trials += [
-            (now - units, {**mask, layer: other}) for other, units in worth.items() if units < now
+    options = {layer[0].update.layer: layer for layer in estimate.layers if layer}
+    chosen = {
+        layer: option
+        for layer, update in mask.items()
+        for option in options.get(layer, ())
+        if option.update == update
+    }
+    reaches = sorted((option.reach_bytes for option in chosen.values()), reverse=True)
+    reaches += [0, 0]
+    best: tuple[float, str, LayerUpdate | None] | None = None
+    for layer, now in chosen.items():
+        others = reaches[1] if now.reach_bytes == reaches[0] else reaches[0]
+        trials: list[tuple[int, int, int, LayerUpdate | None]] = [
+            (each.importance, each.own_bytes, each.reach_bytes, each.update)
+            for each in options[layer]
+            if each.importance < now.importance
         ]
-        for loss, trial in trials:
-            freed = bytes_now - estimate.of(trial)
+        if len(mask) > 1:
+            trials.append((0, 0, 0, None))
+        for importance, own_bytes, reach_bytes, update in trials:
+            freed = now.own_bytes - own_bytes + reaches[0] - max(others, reach_bytes)
+            loss = now.importance - importance
             if freed > 0 and (best is None or loss / freed < best[0]):
-                best = (loss / freed, trial)
-    return None if best is None else best[1]
-
-
-def _carried(side: Side, start: Start, table: Table) -> tuple[tuple[int, int], ...] | None:
-    if start.steps is None:
+                best = (loss / freed, layer, update)
+    if best is None:
         return None
-    return carried_over(Table.of(fix_mask(side.instance, start.mask)), start.steps, table)
+    _, layer, update = best
+    rest = {name: other for name, other in mask.items() if name != layer}
+    return rest if update is None else {**mask, layer: update}
 
 
-def _seed(side: Side, start: Start, mask: Mask) -> None:
-    known = side.known(mask)
-    carried = None if known else _carried(side, start, Table.of(fix_mask(side.instance, mask)))
-    if carried is not None:
-        known.append(carried)
+def _carried(side: Side, start: Start, mask: Mask) -> list[Steps]:
+    if start.steps is None:
+        return []
+    stored, table = (Table.of(fix_mask(side.instance, each)) for each in (start.mask, mask))
+    carried = carried_over(stored, start.steps, table)
+    return [] if carried is None else [carried]
