@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from memplan.ir.plan import Level, Status
 from memplan.solver.solution import Worth
 
-__all__ = ["Proof", "certify_levels"]
+__all__ = ["Proof", "certify_levels", "with_known"]
 
 
 @dataclass
@@ -22,6 +23,31 @@ class Proof:
     #: No plan of that importance and time is smaller.
     arena_bytes: int | None = None
     restrictions: list[str] = field(default_factory=list)
+
+
+def with_known(proof: Proof, known: Sequence[Proof]) -> Proof:
+    """Return the closest limits of ``proof`` and of what was proved of the same plans, or more.
+
+    What is proved of a level supposes the limits of the levels above, so it is taken only from
+    proofs that have the same there.  Restrictions come along with what is used.
+
+    Args:
+        known: each about all plans that ``proof`` is about, and perhaps others.
+    """
+    proofs = [proof, *known]
+    joined = Proof()
+    used: list[Proof] = []
+    for level, better in (("importance", min), ("time_ns", max), ("arena_bytes", max)):
+        proofs = [each for each in proofs if getattr(each, level) is not None]
+        if not proofs:
+            break
+        limit = better(getattr(each, level) for each in proofs)
+        setattr(joined, level, limit)
+        proofs = [each for each in proofs if getattr(each, level) == limit]
+        proofs.sort(key=lambda each: len(each.restrictions))
+        used.append(proofs[0])
+    joined.restrictions = list(dict.fromkeys(r for each in used for r in each.restrictions))
+    return joined
 
 
 def certify_levels(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from memplan.ir.graph import OpGraph
@@ -19,7 +19,7 @@ from memplan.solver.build_instance import build_instance
 from memplan.solver.clock import Clock
 from memplan.solver.joint import build_joint_model, default_computations
 from memplan.solver.joint.lexicographic import solve_levels
-from memplan.solver.levels import Proof
+from memplan.solver.levels import Proof, with_known
 from memplan.solver.line_search import solve_lines
 from memplan.solver.mask_estimate import choose_mask
 from memplan.solver.mask_search import search_masks
@@ -52,6 +52,8 @@ class Outcome:
     proof: Proof
     #: Proved, without restrictions, that nothing fits.
     infeasible: bool
+    #: What is proved of every plan of this or a smaller budget, and not along some line only.
+    shared: Proof = field(default_factory=Proof)
 
 
 def search(
@@ -73,18 +75,21 @@ def search(
     clock = clock or Clock()
     deadline = clock.now() + request.time_limit_seconds
     pursuit = Pursuit(request, techniques, Reporter(progress), deadline, clock)
-    if start is not None:
+    start = start or WarmStart()
+    if start.plans:
         pursuit.deadline = clock.now() + start.share * request.time_limit_seconds
-        pursuit.proofs = start.proofs
+    pursuit.proofs = start.proofs
     pursuit.tell("bounds")
     micro_batches = allowed_micro_batches(graph, request)
     for samples in micro_batches:
         instance = build_instance(graph, request, samples)
         seconds = min(3.0, 0.05 * request.time_limit_seconds)
-        if start is not None:
+        if start.plans:
             seconds = min(seconds, 0.2 * pursuit.left / len(micro_batches))
         look_back = techniques.looking_back
-        bound = lower_bound(instance, seconds, clock, look_back=look_back)
+        bound = start.bounds.get(samples) or lower_bound(
+            instance, seconds, clock, look_back=look_back
+        )
         pursuit.sides.append(Side(samples, instance, bound, techniques.linear_time_bound))
     weakest = min(pursuit.sides, key=lambda side: side.bound.bytes)
     hopeful = [side for side in pursuit.sides if side.bound.budget_bytes <= request.budget_bytes]
@@ -92,12 +97,12 @@ def search(
         return Outcome(None, None, weakest.bound, pursuit.sides, Proof(), infeasible=True)
     small = all(_computations(side) <= WHOLE_MODEL_COMPUTATIONS for side in hopeful)
     small = small and techniques.joint_model
-    if start is not None:
+    if start.plans:
         share = 0.2 if small else 0.8
         go_on_from(pursuit, hopeful, start.plans, share * pursuit.left)
         if pursuit.best is None:
             pursuit.deadline = deadline
-    if start is not None and pursuit.best is not None:
+    if start.plans and pursuit.best is not None:
         if small and pursuit.left > 0:
             _solve_whole(pursuit, hopeful)
         _bound_recomputation(pursuit, hopeful, pursuit.left)
@@ -123,6 +128,7 @@ def search(
         pursuit.sides,
         _joined_proof(pursuit, hopeful),
         infeasible=False,
+        shared=with_known(_join_proofs(pursuit, hopeful, along=False), pursuit.proofs),
     )
 
 
@@ -284,21 +290,25 @@ def _look_for_smallest(pursuit: Pursuit, sides: list[Side]) -> None:
 
 def _joined_proof(pursuit: Pursuit, sides: list[Side]) -> Proof:
     """Return what is proved so far about the whole request."""
-    proof = _join_proofs(pursuit, sides)
+    proof = with_known(_join_proofs(pursuit, sides), pursuit.proofs)
     if pursuit.best is not None:
         pursuit.proved = Proved(proof, pursuit.best)
     return proof
 
 
-def _join_proofs(pursuit: Pursuit, sides: list[Side]) -> Proof:
-    """Join what was proved per micro-batch into limits for the whole request."""
+def _join_proofs(pursuit: Pursuit, sides: list[Side], along: bool = True) -> Proof:
+    """Join what was proved per micro-batch into limits for the whole request.
+
+    Args:
+        along: with what is proved along the incumbent's line.
+    """
     best = pursuit.best
     if best is None:
         return Proof()
     proof = _unrestricted_proof(pursuit, sides)
-    along = _retention_proof(pursuit, sides, proof)
-    if along is not None:
-        proof = _stronger(along, proof)
+    retention = _retention_proof(pursuit, sides, proof) if along else None
+    if retention is not None:
+        proof = _stronger(retention, proof)
     if any(side.proof is None for side in sides):
         return proof
     solved = [side.proof for side in sides if side.proof is not None and not side.infeasible]

@@ -7,8 +7,8 @@ with, and the search ends early.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from memplan.ir.check import require
 from memplan.ir.errors import PlanRejectedError, RequestError
@@ -16,6 +16,7 @@ from memplan.ir.graph import OpGraph
 from memplan.ir.plan import Plan
 from memplan.ir.request import LayerUpdate
 from memplan.solver.attempts import Pursuit, Side, cannot_improve, carry_over, offer_as_it_is
+from memplan.solver.bounds import ByteBound
 from memplan.solver.build_instance import fix_mask
 from memplan.solver.carry_over import carried_over
 from memplan.solver.levels import Proof
@@ -51,11 +52,13 @@ class WarmStart:
         share: part of the request's time limit after which the search ends, if anything fits.
         proofs: what was proved, in this process, of every plan of the same or a larger budget
             under otherwise the same request.
+        bounds: on bytes, of this graph under otherwise the same request, by micro-batch.
     """
 
-    plans: Sequence[Plan]
+    plans: Sequence[Plan] = ()
     share: float = WARM_SHARE
     proofs: Sequence[Proof] = ()
+    bounds: Mapping[int, ByteBound] = field(default_factory=dict)
 
 
 def must_be_of(graph: OpGraph, plan: Plan) -> None:
