@@ -13,6 +13,7 @@ __all__ = [
     "MAX_JSON_BYTES",
     "MAX_NAME",
     "MAX_COVERED",
+    "MAX_FRONTIER",
     "MAX_OPERATIONS",
     "MAX_RANK",
     "MAX_STEPS",
@@ -34,3 +35,5 @@ MAX_CHANNELS = 2**22
 MAX_STEPS = 100_000
 MAX_BUFFERS = 200_000
 MAX_ACCESSES = 1_000_000
+#: Budgets of a frontier.
+MAX_FRONTIER = 1_000

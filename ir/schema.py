@@ -10,6 +10,7 @@ from typing import Any
 from memplan.ir.answer import Answer
 from memplan.ir.base import Document
 from memplan.ir.device import Device
+from memplan.ir.frontier import Frontier
 from memplan.ir.graph import OpGraph
 from memplan.ir.plan import Plan
 from memplan.ir.request import PlanRequest
@@ -22,6 +23,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "plan": Plan,
     "device": Device,
     "answer": Answer,
+    "frontier": Frontier,
 }
 
 

@@ -21,7 +21,7 @@ from memplan.solver.levels import Proof, certify_levels
 from memplan.solver.schedule import Block, Lifetimes, Table, live_bytes, live_peak
 from memplan.solver.solution import Solution, layout, worth
 
-__all__ = ["Start", "restore"]
+__all__ = ["Start", "bare_plan", "restore"]
 
 Steps = tuple[tuple[int, int], ...]
 
@@ -102,25 +102,25 @@ def _keeps_addresses(solution: Solution) -> bool:
     Under another alignment, or with buffers between the stores, addresses may be wrong here that
     were right there.
     """
-    instance = solution.instance
-    levels, _ = certify_levels(
-        solution.worth,
-        Proof(),
-        0,
-        instance.graph.mode == "train" and instance.request.update == "auto",
-    )
-    graph, request = instance.graph, instance.request
+    verdicts = check(solution.instance.graph, bare_plan(solution)).verdicts
+    return all(verdict.rule in ("budget", "compute-limit", "region") for verdict in verdicts)
+
+
+def bare_plan(solution: Solution) -> Plan:
+    """Return the plan that ``solution`` means, which claims nothing to be proved."""
+    graph, request = solution.instance.graph, solution.instance.request
+    choice = graph.mode == "train" and request.update == "auto"
+    levels, _ = certify_levels(solution.worth, Proof(), 0, choice)
     certificate = Certificate(
         status="feasible",
         levels=levels,
         lower_bound_bytes=0,
         restrictions=(),
-        solver="restored",
+        solver="none",
         graph_hash=graph.content_hash(),
         request_hash=request.content_hash(),
     )
-    verdicts = check(graph, assemble(solution, certificate)).verdicts
-    return all(verdict.rule in ("budget", "compute-limit", "region") for verdict in verdicts)
+    return assemble(solution, certificate)
 
 
 class _Blocks:

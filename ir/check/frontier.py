@@ -1,0 +1,59 @@
+"""Is a frontier monotone, and each of its answers what it says it is?"""
+
+from __future__ import annotations
+
+from memplan.ir.check.answer import require_answer
+from memplan.ir.errors import PlanRejectedError
+from memplan.ir.frontier import Frontier, FrontierPoint
+from memplan.ir.graph import OpGraph
+from memplan.ir.request import PlanRequest
+
+__all__ = ["frontier_faults", "require_frontier"]
+
+
+def require_frontier(graph: OpGraph, request: PlanRequest, frontier: Frontier) -> None:
+    """Return if the checker accepts every plan, and the frontier keeps what it promises.
+
+    Args:
+        request: that of the points, whatever its budget.
+
+    Raises:
+        PlanRejectedError: it does not; the first fault stands in the message.
+    """
+    for point in frontier.points:
+        asked = request.model_copy(update={"budget_bytes": point.budget_bytes})
+        require_answer(graph, asked, point.answer)
+    faults = frontier_faults(graph, frontier)
+    if faults:
+        raise PlanRejectedError(f"frontier of {graph.name} rejected: {faults[0]}; plan it again")
+
+
+def frontier_faults(graph: OpGraph, frontier: Frontier) -> list[str]:
+    """Return where a frontier contradicts itself, the answers' own faults aside."""
+    faults = []
+    if frontier.graph_hash != graph.content_hash():
+        faults.append("it is of another graph")
+    before: FrontierPoint | None = None
+    for point in frontier.points:
+        if before is not None:
+            faults += _worse(before, point)
+        if before is None or point.answer.plan is not None or before.answer.plan is None:
+            before = point
+    return faults
+
+
+def _worse(before: FrontierPoint, point: FrontierPoint) -> list[str]:
+    """Return how a point is worse than one of a smaller budget."""
+    where = f"{point.budget_bytes} bytes, against {before.budget_bytes},"
+    if before.answer.plan is None:
+        return []
+    if point.answer.plan is None:
+        return [f"{where} have no plan"]
+    less, more = before.answer.plan.totals, point.answer.plan.totals
+    if (-more.importance, more.time_ns, more.arena_bytes) > (
+        -less.importance,
+        less.time_ns,
+        less.arena_bytes,
+    ):
+        return [f"{where} have a worse plan"]
+    return []
