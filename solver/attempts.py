@@ -9,7 +9,7 @@ from memplan.ir.request import LayerUpdate, PlanRequest
 from memplan.solver.bounds import ByteBound
 from memplan.solver.build_instance import fix_mask
 from memplan.solver.carry_over import carried_over
-from memplan.solver.clock import Clock
+from memplan.solver.clock import WALL, Clock
 from memplan.solver.heuristics import Found, find_schedules, smallest_peak
 from memplan.solver.instance import Instance
 from memplan.solver.levels import Proof
@@ -53,6 +53,7 @@ class Side:
     bound: ByteBound
     #: Whether time is bounded by a linear program, too.
     linear: bool = True
+    clock: Clock = WALL
     #: Limits that the joint model of this micro-batch has proved; None: not solved whole.
     proof: Proof | None = None
     #: The joint model of this micro-batch has no solution.
@@ -71,7 +72,7 @@ class Side:
                 return time_lower_bound(table)
             # Without a limit where nothing may depend on the wall.
             seconds = 1e6 if self.instance.request.deterministic else 2.0
-            self._least_time_ns[key] = linear_time_lower_bound(table, seconds)
+            self._least_time_ns[key] = linear_time_lower_bound(table, seconds, self.clock)
         return self._least_time_ns[key]
 
     def memory_estimate(self, reach_samples: int = 12) -> MemoryEstimate:

@@ -90,7 +90,7 @@ def search(
         bound = start.bounds.get(samples) or lower_bound(
             instance, seconds, clock, look_back=look_back
         )
-        pursuit.sides.append(Side(samples, instance, bound, techniques.linear_time_bound))
+        pursuit.sides.append(Side(samples, instance, bound, techniques.linear_time_bound, clock))
     weakest = min(pursuit.sides, key=lambda side: side.bound.bytes)
     hopeful = [side for side in pursuit.sides if side.bound.budget_bytes <= request.budget_bytes]
     if not hopeful:

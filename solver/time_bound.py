@@ -22,6 +22,7 @@ Neither knows memory, so both hold for every budget.
 
 from __future__ import annotations
 
+from memplan.solver.clock import WALL, Clock
 from memplan.solver.relaxation.linear import LinearProgram
 from memplan.solver.schedule import Table
 from memplan.solver.solution import plain_costs
@@ -34,9 +35,14 @@ def time_lower_bound(table: Table) -> int:
     return _with_outside(table, trip_time_lower_bound(table))
 
 
-def linear_time_lower_bound(table: Table, seconds: float = 2.0) -> int:
-    """Return nanoseconds that no plan of this fixed instance goes below, by both bounds."""
-    trip = max(trip_time_lower_bound(table), _linear_program(table).lower_bound(seconds))
+def linear_time_lower_bound(table: Table, seconds: float = 2.0, clock: Clock = WALL) -> int:
+    """Return nanoseconds that no plan of this fixed instance goes below, by both bounds.
+
+    By the quick one alone, once the clock says to stop.
+    """
+    trip = trip_time_lower_bound(table)
+    if not clock.stop():
+        trip = max(trip, _linear_program(table).lower_bound(seconds, clock))
     return _with_outside(table, trip)
 
 
