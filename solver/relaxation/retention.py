@@ -267,6 +267,13 @@ class _Builder:
             through.at_most([*spared, *staying], self.limit - fixed)
             born += [item for item in line.writes[j] if item in self.made]
         passing = self._passing(start, stop)
+        # What the last operation reads and is not computed again is there all the time.
+        last = {item for item in line.reads[stop - 1] if (item, q) in self.held}
+        waiting = _Total(
+            self.program,
+            [self._t(item, q, size)[0] for item, size in held if item not in last],
+        )
+        waiting_bytes = sum(line.size[item] for item in last)
         for operation in self.sources:
             own = self._r(operation, q)
             if not own or self._is_transient_dropped(operation):
@@ -274,9 +281,15 @@ class _Builder:
             members = {*line.reads[operation], *line.writes[operation]} & self.made
             size = sum(line.size[item] for item in members) + line.beside_bytes[operation]
             spared = [
-                self._t(item, q, -line.size[item])[0] for item in members & size_through.keys()
+                self._t(item, q, -line.size[item])[0]
+                for item in members & size_through.keys()
+                if item not in last
             ]
-            through.at_most([(own[0][0], max(0, size)), *spared], self.limit - passing)
+            again = [
+                self._r(line.producer[item], q, -line.size[item])[0] for item in last - members
+            ]
+            fixed = passing + waiting_bytes - sum(line.size[item] for item in last & members)
+            waiting.at_most([(own[0][0], max(0, size)), *spared, *again], self.limit - fixed)
 
     def _is_transient_dropped(self, operation: int) -> bool:
         """Whether the exchange that drops an operand drops the row of its reader, too."""
