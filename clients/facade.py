@@ -54,7 +54,7 @@ def plan(
     criterion: Criterion = "tinytrain",
     contributions: Mapping[str, float] | None = None,
     compute_limit: float | None = 1.0,
-    computations: int = 3,
+    computations: int | None = None,
     stream_inputs: bool = False,
     time_limit: float = 30.0,
     deterministic: bool = False,
@@ -87,7 +87,7 @@ def plan(
         update: what is trained; ``"auto"`` chooses by ``criterion``, a tuple is a mask.
         contributions: gain per layer, for the criterion ``contribution``.
         compute_limit: extra MACs relative to one forward pass; None for no limit.
-        computations: most computations of one operation.
+        computations: most computations of one operation; None for no limit.
         stream_inputs: samples are loaded per micro-batch.
         time_limit: of the search, in seconds.
         deterministic: the limit counts seconds of work and not of the clock: the same plan every

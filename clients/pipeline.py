@@ -102,7 +102,7 @@ class RequestOptions:
     criterion: Criterion = "tinytrain"
     contributions: Mapping[str, float] | None = None
     compute_limit: float | None = 1.0
-    computations: int = 3
+    computations: int | None = None
     stream_inputs: bool = False
     time_limit_seconds: float = 30.0
     deterministic: bool = False

@@ -67,8 +67,8 @@ class PlanRequest(Document):
     slice_divisors: tuple[Annotated[int, Field(ge=2, le=64)], ...] = (8, 4, 2)
     #: Extra MACs (recomputation) at most this times the MACs of one forward pass; null: no limit.
     compute_limit: Annotated[float, Field(ge=0, le=1e6)] | None = 1.0
-    #: Most computations of one operation that the search considers.
-    computations: Annotated[int, Field(ge=1, le=16)] = 3
+    #: Most computations of one operation; null: no limit, and exact models consider three.
+    computations: Annotated[int, Field(ge=1, le=16)] | None = None
     #: The batch of samples is not resident: each micro-batch is loaded at the start of its trip.
     stream_inputs: bool = False
     alignment_bytes: Annotated[int, Field(ge=1, le=4096)] = 16
@@ -91,6 +91,11 @@ class PlanRequest(Document):
         ):
             raise ValueError("a layer stands twice in the update mask")
         return self
+
+    @property
+    def modelled_computations(self) -> int:
+        """Most computations of one operation that exact models consider."""
+        return 3 if self.computations is None else self.computations
 
     @property
     def rates(self) -> Rates:

@@ -39,7 +39,7 @@ def solve_lines(pursuit: Pursuit, sides: Sequence[Side], seconds: float) -> None
         found = solve_line(
             line,
             instance.room_bytes,
-            request.computations,
+            request.modelled_computations,
             seconds / len(sides),
             pursuit.next_seed(),
             request.workers,
@@ -60,5 +60,6 @@ def solve_lines(pursuit: Pursuit, sides: Sequence[Side], seconds: float) -> None
         side.known(instance.mask()).append(tuple(schedule))
         if found.exact and pursuit.best is not None and len(sides) == 1:
             bound = pursuit.bound_along(line, instance.room_bytes)
-            bound.limited_extra_ns, bound.computations = found.extra_ns, request.computations
+            bound.limited_extra_ns = found.extra_ns
+            bound.computations = request.modelled_computations
             pursuit.recomputation = bound

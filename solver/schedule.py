@@ -26,6 +26,9 @@ __all__ = [
     "live_profile",
 ]
 
+#: Computations of one operation, where the request limits them not.
+NO_LIMIT = 1 << 30
+
 #: One step: (index of the work, index of the way).
 Schedule = Sequence[tuple[int, int]]
 
@@ -60,7 +63,8 @@ class Table:
     @cached_property
     def most_computations(self) -> tuple[int, ...]:
         """How often each work may run: the request's number, once if it is not recomputable."""
-        most = self.instance.request.computations
+        asked = self.instance.request.computations
+        most = NO_LIMIT if asked is None else asked
         return tuple(most if work.recomputable else 1 for work in self.instance.works)
 
     @cached_property

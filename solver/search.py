@@ -26,7 +26,8 @@ from memplan.solver.mask_search import search_masks
 from memplan.solver.micro_batches import allowed_micro_batches
 from memplan.solver.progress import Progress, Reporter
 from memplan.solver.relaxation.timeline import timeline_of
-from memplan.solver.solution import Solution, plain_costs
+from memplan.solver.schedule import NO_LIMIT
+from memplan.solver.solution import Solution, Worth, plain_costs
 from memplan.solver.standing import Proved
 from memplan.solver.techniques import Techniques
 from memplan.solver.warm_start import WarmStart, go_on_from
@@ -257,10 +258,9 @@ def _improve_by_model(pursuit: Pursuit) -> None:
     used: dict[int, int] = {}
     for work, _ in best.schedule:
         used[work] = used.get(work, 0) + 1
+    limit = pursuit.request.computations or NO_LIMIT
     computations = [
-        max(used.get(index, 0), min(pursuit.request.computations, used.get(index, 0) + 1))
-        if work.recomputable
-        else 1
+        max(used.get(index, 0), min(limit, used.get(index, 0) + 1)) if work.recomputable else 1
         for index, work in enumerate(side.instance.works)
     ]
     if sum(computations) > LARGEST_MODEL_COMPUTATIONS:
@@ -322,12 +322,23 @@ def _join_proofs(pursuit: Pursuit, sides: list[Side], along: bool = True) -> Pro
     joint.time_ns = _limit([p.time_ns for p in reach], min)
     as_fast = [p for p in reach if p.time_ns is not None and p.time_ns <= best.worth.time_ns]
     joint.arena_bytes = _limit([p.arena_bytes for p in as_fast], min)
+    if _is_beaten(joint, best.worth):
+        return proof  # this plan computes something more often than the models may
     return _stronger(joint, proof)
+
+
+def _is_beaten(joint: Proof, worth: Worth) -> bool:
+    """Tell whether a plan is better than what was proved of others."""
+    return (
+        (joint.importance is not None and joint.importance < -worth.minus_importance)
+        or (joint.time_ns is not None and joint.time_ns > worth.time_ns)
+        or (joint.arena_bytes is not None and joint.arena_bytes > worth.arena_bytes)
+    )
 
 
 def _restrictions(request: PlanRequest, sides: list[Side]) -> list[str]:
     """Return what the joint model supposes of plans beyond what the request does."""
-    restrictions = [f"at most {request.computations} computations of one operation"]
+    restrictions = [f"at most {request.modelled_computations} computations of one operation"]
     region = sides[0].instance.region
     regions = () if request.device is None else request.device.regions
     if region is not None and sum(other.kind == "ram" for other in regions) > 1:

@@ -103,16 +103,16 @@ def solve(
         ),
     ] = "1.0",
     computations: Annotated[
-        int,
+        int | None,
         typer.Option(
             "--computations",
             metavar="N",
             min=1,
             max=16,
-            help="Most computations of one operation.",
+            help="Most computations of one operation; without it there is no limit.",
             rich_help_panel=CHOICES,
         ),
-    ] = 3,
+    ] = None,
     stream_inputs: Annotated[
         bool,
         typer.Option(

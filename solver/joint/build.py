@@ -18,10 +18,9 @@ __all__ = ["build_joint_model", "default_computations"]
 
 
 def default_computations(instance: Instance) -> tuple[int, ...]:
-    """Return how often each operation may run: the request's number, once if not recomputable."""
-    return tuple(
-        instance.request.computations if work.recomputable else 1 for work in instance.works
-    )
+    """Return how often each operation may run in a model: once if it is not recomputable."""
+    most = instance.request.modelled_computations
+    return tuple(most if work.recomputable else 1 for work in instance.works)
 
 
 def build_joint_model(

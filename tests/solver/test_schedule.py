@@ -101,12 +101,18 @@ def test_sizes_are_aligned_and_the_exact_ones_kept() -> None:
     ],
 )
 def test_invalid_schedules(names: tuple[str, ...]) -> None:
-    table = table_of(skip())
+    table = table_of(skip(), computations=3)
     schedule = steps(table, *names)
     assert live_profile(table, schedule) is None
     assert live_peak(table, schedule) is None
     with pytest.raises(ValueError, match="nothing before has computed"):
         derive(table, schedule)
+
+
+def test_without_a_number_operations_run_as_often_as_they_like() -> None:
+    table = table_of(skip())
+    often = steps(table, *["f"] * 40, "g", "h", "k", "join")
+    assert live_peak(table, often) == live_peak(table, often[39:])
 
 
 def test_what_may_not_run_again_runs_once() -> None:
@@ -128,5 +134,5 @@ def test_a_weight_is_not_read_after_its_update() -> None:
 
 def test_plain_macs_count_what_is_needed_once() -> None:
     assert table_of(skip()).plain_macs == 50
-    assert table_of(skip()).most_computations == (3, 3, 3, 3, 3)
+    assert table_of(skip(), computations=3).most_computations == (3, 3, 3, 3, 3)
     assert table_of(skip(recomputable=False)).most_computations == (1, 1, 1, 1, 1)

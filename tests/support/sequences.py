@@ -187,7 +187,7 @@ class Sequences:
             self.candidates.append(
                 Candidate(
                     name=operation.id,
-                    most=self.request.computations if operation.recomputable else 1,
+                    most=self.request.modelled_computations if operation.recomputable else 1,
                     mandatory=operation in self.mandatory,
                     writes=sum(self.bit[name] for name in operation.writes),
                     ways=tuple(ways),

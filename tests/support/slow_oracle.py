@@ -99,7 +99,7 @@ class _Everything:
         if self.mandatory <= runs.keys() and known.issuperset(self.graph.outputs):
             yield list(done)
         for operation in self.operations:
-            most = self.request.computations if operation.recomputable else 1
+            most = self.request.modelled_computations if operation.recomputable else 1
             if runs.get(operation.id, 0) >= most:
                 continue
             for way in self._ways(operation):
