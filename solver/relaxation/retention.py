@@ -258,6 +258,16 @@ class _Builder:
             reads = {item for item in (*line.reads[j], *line.writes[j]) if item in self.made}
             fixed = self.during[j] + sum(line.size[item] for item in reads)
             spared = [self._t(item, q, -line.size[item])[0] for item in reads & size_through.keys()]
+            if j == stop - 1 and q + 1 < len(self.starts):
+                # A cut is right behind an operation: what is there then was there during it.
+                after = [
+                    term
+                    for item in self.items
+                    if item not in reads
+                    for term in self._h(item, q + 1, line.size[item])
+                ]
+                self._at_most(after, self.limit - fixed)
+                continue
             staying = [
                 term
                 for item in born
