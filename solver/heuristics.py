@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from memplan.solver.clock import WALL, Clock
-from memplan.solver.greedy import Exponents, evict_and_recompute, random_exponents
+from memplan.solver.greedy import GreedyRuns, random_exponents
+from memplan.solver.deep import deep_within, deepest
 from memplan.solver.hasten import hastened
 from memplan.solver.local_search import anneal
+from memplan.solver.local_search.flat import flatten
 from memplan.solver.orders import starting_orders
+from memplan.solver.priorities import climb
 from memplan.solver.schedule import Schedule, Table, live_peak
 from memplan.solver.techniques import Techniques
 from memplan.solver.time_bound import trip_time_lower_bound
@@ -20,10 +23,12 @@ __all__ = ["Found", "find_schedules", "smallest_peak"]
 
 Steps = tuple[tuple[int, int], ...]
 
-#: What a greedy run takes, per step of the schedule that it makes; measured.
-_SECONDS_PER_STEP = 1e-5
+#: What a greedy run and its measurement take, per step of the schedule that it makes; measured.
+_SECONDS_PER_STEP = 5e-6
 #: Share of the time for greedy starts, where annealing follows.
 _GREEDY_SHARE = 0.25
+#: Share of what is then left for deep recomputation, where nothing fits.
+_PEBBLING_SHARE = 0.3
 
 
 @dataclass
@@ -89,7 +94,23 @@ def find_schedules(
     if techniques.greedy:
         share = _GREEDY_SHARE * (0.2 if known else 1.0) if techniques.annealing else 1.0
         end = clock.now() + share * seconds
-        starts |= _greedy_starts(table, limit_bytes, orders, found, seed, end, clock)
+        starts |= climb(
+            table,
+            orders,
+            limit_bytes,
+            end,
+            seed,
+            lambda steps: found.add(table, steps, limit_bytes),
+            clock,
+            workers=table.instance.request.workers,
+            kinds=techniques.priorities,
+        )
+    if techniques.pebbling and not found.fitting:
+        end = clock.now() + _PEBBLING_SHARE * (until - clock.now())
+        for steps in deep_within(table, orders, limit_bytes, end, clock):
+            peak = found.add(table, steps, limit_bytes)
+            if peak is not None:
+                starts[steps] = (max(0, peak - limit_bytes), _time_ns(table, steps))
     if techniques.annealing and found.least and clock.now() < until:
         begin = min(starts, key=lambda steps: starts[steps])
         workers = table.instance.request.workers
@@ -116,39 +137,6 @@ def _starting_orders(table: Table, techniques: Techniques) -> list[Steps]:
     return [order for order in orders if live_peak(table, order) is not None]
 
 
-def _greedy_starts(
-    table: Table,
-    limit_bytes: int,
-    orders: list[Steps],
-    found: Found,
-    seed: int,
-    until: float,
-    clock: Clock,
-) -> dict[Steps, tuple[int, int]]:
-    """Add greedy schedules to ``found``; return the best of each order, with overflow and time."""
-    chance = random.Random(seed)
-    number = 0
-    best: dict[int, tuple[tuple[int, int], Steps]] = {}
-    while orders and (number < 2 * len(orders) or not clock.over(until)):
-        which = number % len(orders)
-        if number >= 2 * len(orders) and best and chance.random() < 0.6:
-            # The better orders are tried more often.
-            which = min(best, key=lambda index: best[index][0])
-        exponents = Exponents() if number < len(orders) else random_exponents(chance)
-        # The greedy's own count errs a little on either side: aim lower now and then.
-        aim = limit_bytes if number < len(orders) else int(limit_bytes * chance.uniform(0.9, 1.02))
-        schedule = evict_and_recompute(table, orders[which], aim, exponents, chance)
-        number += 1
-        clock.spend(_SECONDS_PER_STEP * len(schedule or orders[which]))
-        peak = None if schedule is None else found.add(table, schedule, limit_bytes)
-        if schedule is not None and peak is not None:
-            steps = tuple(schedule)
-            reached = (max(0, peak - limit_bytes), _time_ns(table, steps))
-            if which not in best or reached < best[which][0]:
-                best[which] = (reached, steps)
-    return {steps: reached for reached, steps in best.values()}
-
-
 def smallest_peak(
     table: Table,
     lower_bytes: int,
@@ -164,13 +152,17 @@ def smallest_peak(
     orders = _starting_orders(table, Techniques())
     for order in orders:
         found.add(table, order, 0)
+    for steps in deepest(table, orders, lower_bytes, clock.now() + 0.25 * seconds, clock):
+        found.add(table, steps, 0)
+    flat = flatten(table, 0)
+    runs = [GreedyRuns(table, order, flat) for order in orders]
     while found.least_peak is not None and not clock.over(midway):
         if found.least_peak <= lower_bytes:
             return found
         aim = int(lower_bytes + (found.least_peak - lower_bytes) * chance.uniform(0.0, 1.0))
-        order = chance.choice(orders)
-        schedule = evict_and_recompute(table, order, aim, random_exponents(chance), chance)
-        clock.spend(_SECONDS_PER_STEP * len(schedule or order))
+        which = chance.randrange(len(orders))
+        schedule = runs[which].schedule(aim, random_exponents(chance), chance)
+        clock.spend(_SECONDS_PER_STEP * len(schedule or orders[which]))
         if schedule is not None:
             found.add(table, schedule, 0)
     # Annealing towards limits that fall with what is reached.

@@ -21,6 +21,10 @@ class Techniques(Switches):
     hasten: bool = True
     #: Recompute and evict greedily, with many random starts.
     greedy: bool = True
+    #: Search over what greedy runs evict first, alike in layers that are alike; else at random.
+    priorities: bool = True
+    #: Recompute as deep as it takes, by a pebble game, where nothing else fits.
+    pebbling: bool = True
     #: Anneal over schedules: add, drop and move recomputations.
     annealing: bool = True
     #: Choose the update mask by CP-SAT over a fixed order, before recomputation.

@@ -6,8 +6,9 @@ import functools
 
 import numpy as np
 
+from memplan.solver.local_search.eviction import evict, eviction_for
 from memplan.solver.local_search.flat import Flat, scratch_for
-from memplan.solver.local_search.measure import measure
+from memplan.solver.local_search.measure import measure, without_unread
 from memplan.solver.local_search.walk import STATE_LENGTH, walk
 
 __all__ = ["prepare"]
@@ -56,3 +57,6 @@ def prepare() -> None:
     measure(flat, scratch_for(flat), steps, 1)
     state = np.ones(STATE_LENGTH)
     walk(flat, scratch_for(flat), scratch_for(flat), steps, steps.copy(), state, zero.copy(), 0, 1)
+    order = np.zeros(1, np.int64)
+    evict(flat, eviction_for(flat, order), order, 8, np.zeros(1), np.ones(3), False, 1 << 62, steps)
+    without_unread(flat, scratch_for(flat), steps, 1)
