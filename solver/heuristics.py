@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from memplan.solver.clock import WALL, Clock
-from memplan.solver.greedy import GreedyRuns, random_exponents
 from memplan.solver.deep import deep_within, deepest
+from memplan.solver.greedy import GreedyRuns, random_exponents
 from memplan.solver.hasten import hastened
 from memplan.solver.local_search import anneal
 from memplan.solver.local_search.flat import flatten
@@ -25,8 +25,13 @@ Steps = tuple[tuple[int, int], ...]
 
 #: What a greedy run and its measurement take, per step of the schedule that it makes; measured.
 _SECONDS_PER_STEP = 5e-6
-#: Share of the time for greedy starts, where annealing follows.
-_GREEDY_SHARE = 0.25
+#: Share of the time for greedy runs, where annealing follows: on small and on large graphs.  A move
+#: of annealing costs as much as the schedule is long, and changes as little.
+_GREEDY_SHARES = (0.25, 0.85)
+#: A graph of so many steps is large; between nothing and that the share is in between.
+_LARGE_STEPS = 1500
+#: Part of that share on small graphs, where annealing has better schedules to go on from.
+_GREEDY_AGAIN = 0.2
 #: Share of what is then left for deep recomputation, where nothing fits.
 _PEBBLING_SHARE = 0.3
 
@@ -92,7 +97,7 @@ def find_schedules(
         if peak is not None:
             starts[steps] = (max(0, peak - limit_bytes), _time_ns(table, steps))
     if techniques.greedy:
-        share = _GREEDY_SHARE * (0.2 if known else 1.0) if techniques.annealing else 1.0
+        share = _greedy_share(len(begin), again=bool(known)) if techniques.annealing else 1.0
         end = clock.now() + share * seconds
         starts |= climb(
             table,
@@ -126,6 +131,12 @@ def find_schedules(
         )
         found.add(table, best, limit_bytes)
     return found
+
+
+def _greedy_share(steps: int, *, again: bool) -> float:
+    large = min(1.0, steps / _LARGE_STEPS)
+    first = _GREEDY_SHARES[0] + large * (_GREEDY_SHARES[1] - _GREEDY_SHARES[0])
+    return first * (_GREEDY_AGAIN + large * (1 - _GREEDY_AGAIN) if again else 1.0)
 
 
 def _starting_orders(table: Table, techniques: Techniques) -> list[Steps]:
