@@ -163,8 +163,8 @@ def smallest_peak(
     orders = _starting_orders(table, Techniques())
     for order in orders:
         found.add(table, order, 0)
-    for steps in deepest(table, orders, lower_bytes, clock.now() + 0.25 * seconds, clock):
-        found.add(table, steps, 0)
+    for deep in deepest(table, orders, lower_bytes, clock.now() + 0.25 * seconds, clock):
+        found.add(table, deep, 0)
     flat = flatten(table, 0)
     runs = [GreedyRuns(table, order, flat) for order in orders]
     while found.least_peak is not None and not clock.over(midway):

@@ -87,7 +87,7 @@ def anneal(
     Returns:
         The schedule of least overflow, then least time, and its overflow in byte-steps.
     """
-    flat = flatten(table, limit_bytes)
+    flat = flatten(table, limit_bytes, len(start))
     options = to_options(flat, start)
     scratch = scratch_for(flat)
     overflow, time_ns, _ = (

@@ -90,8 +90,12 @@ class Scratch(NamedTuple):
     pending: Flags
 
 
-def flatten(table: Table, limit_bytes: int) -> Flat:
-    """Return the arrays of ``table``, with the limits that a walk keeps to."""
+def flatten(table: Table, limit_bytes: int, start_length: int = 0) -> Flat:
+    """Return the arrays of ``table``, with the limits that a walk keeps to.
+
+    Args:
+        start_length: steps of the schedule that a walk begins with.
+    """
     works = table.instance.works
     names = sorted({name for ways in table.mutates for names in ways for name in names})
     number = {name: index for index, name in enumerate(names)}
@@ -137,7 +141,7 @@ def flatten(table: Table, limit_bytes: int) -> Flat:
         recomputable=np.array([work.recomputable for work in works], dtype=np.bool_),
         demanded=np.array([work.demanded[0] for work in works], dtype=np.bool_),
         names=len(names),
-        longest=_MOST_COMPUTATIONS * len(works) + 64,
+        longest=max(_MOST_COMPUTATIONS * len(works), start_length) + 64,
         limit_bytes=limit_bytes,
         macs_limit=-1 if table.macs_limit is None else table.macs_limit,
     )

@@ -1,0 +1,69 @@
+"""Schedules that recompute as deep as it takes: the pebble game on the ways of the starts.
+
+Where nothing that evicts and recomputes fits, a schedule often exists still: one in which an
+operand is computed again from far back, with next to nothing beside it, and again for the next
+reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from memplan.solver.clock import Clock
+from memplan.solver.pebbling import Board, least_peak, within
+from memplan.solver.schedule import Table, live_peak
+
+__all__ = ["deep_within", "deepest"]
+
+Steps = tuple[tuple[int, int], ...]
+
+#: Most sets of ways that are tried.
+_BOARDS = 4
+
+
+def deep_within(
+    table: Table, orders: Sequence[Steps], limit_bytes: int, until: float, clock: Clock
+) -> list[Steps]:
+    """Return schedules whose live bytes stay within the limit, at most one per set of ways."""
+    found = []
+    boards = list(_boards(table, orders))
+    for number, board in enumerate(boards):
+        if clock.over(until):
+            break
+        end = clock.now() + (until - clock.now()) / (len(boards) - number)
+        steps = within(board, limit_bytes, end, clock).steps
+        if steps is not None:
+            found.append(steps)
+    return found
+
+
+def deepest(
+    table: Table, orders: Sequence[Steps], lower_bytes: int, until: float, clock: Clock
+) -> list[Steps]:
+    """Return schedules of few live bytes, at most one per set of ways.
+
+    Args:
+        lower_bytes: no schedule has a lower peak.
+    """
+    found = []
+    boards = list(_boards(table, orders))
+    peaks = [peak for order in orders if (peak := live_peak(table, order)) is not None]
+    least = min(peaks, default=lower_bytes)
+    for number, board in enumerate(boards):
+        if clock.over(until) or least <= lower_bytes:
+            break
+        seconds = (until - clock.now()) / (len(boards) - number)
+        steps = least_peak(board, lower_bytes, least, seconds, clock).steps
+        if steps is not None:
+            found.append(steps)
+            least = min(least, live_peak(table, steps) or least)
+    return found
+
+
+def _boards(table: Table, orders: Sequence[Steps]) -> Iterator[Board]:
+    seen: list[dict[int, int]] = []
+    for order in orders:
+        ways = dict(order)
+        if ways not in seen and len(seen) < _BOARDS:
+            seen.append(ways)
+            yield Board.of(table, order)

@@ -1,0 +1,329 @@
+"""The least live bytes of any schedule: a pebble game, searched from its end.
+
+Going backwards, a state is (D, R): the operations that run once and are still to come before here,
+and the items that must be there here.  The last thing that happened is a computation of an item of
+R, or the one run of an operation of D that nothing of D or R needs any more.  Taking an operation
+with reads A and writes W back leads from R to (R - W) | A; while it ran, R, A and W were there.
+Nothing is said of how often other operations run, nor of the order.
+
+    peak of a path = the most bytes of any of its steps;  wanted: the least peak to ({}, given)
+
+Search goes on from the state of least peak so far; of equal ones from that with the fewest
+operations still to come, then the fewest bytes.  So the first path that ends is one of least peak,
+and at any time the least peak of the states that are open is a lower bound.  What makes that quick:
+
+* *contained*: with the same D, what a set can be reached with suffices for its subsets.  So a state
+  is left out if a subset was looked at before, and a move to a subset needs no alternative;
+* *exchange*: a move at a peak that is reached anyway, to no more bytes, needs no alternative if
+  nothing of D or of the rest of R needs what it takes back: put last in any history, the operation
+  replaces its results, from where it was, by operands of no more bytes;
+* a *limit*: peaks below it count as equal.  With the lower bound as the limit nothing is lost; with
+  a budget the first path within it is found, which recomputes late and little.
+
+The black pebble game with weights (Sethi, 1975, for straight-line code); for chains its answer is
+what Rotor's dynamic program comes near to.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from memplan.solver.clock import WALL, Clock
+from memplan.solver.schedule import Schedule, Table
+
+__all__ = ["Board", "Pebbled", "is_whole", "least_peak", "within"]
+
+Steps = tuple[tuple[int, int], ...]
+#: (operations to come, items that must be there), as bits.
+State = tuple[int, int]
+
+#: What one state takes; measured.
+_SECONDS_PER_STATE = 3e-5
+#: So many of the latest sets of the same D are asked whether they are contained.
+_REMEMBERED = 30
+#: States before a limit is given up.
+_STATES = 8_000
+#: Limits are halved so often at most.
+_HALVINGS = 12
+
+
+@dataclass(frozen=True)
+class Pebbled:
+    """What a search came to.
+
+    Attributes:
+        steps: of least peak, or within the limit; None: none was found.
+        bound_bytes: no schedule by the ways of the board has fewer live bytes at its peak, unless
+            that is within the limit.
+        is_complete: the search ended by itself.
+    """
+
+    steps: Steps | None
+    bound_bytes: int
+    is_complete: bool
+
+
+@dataclass(frozen=True)
+class _Move:
+    """An operation, by the one way in which it runs."""
+
+    way: int
+    reads: int
+    writes: int
+    read_items: tuple[int, ...]
+    written_items: tuple[int, ...]
+    workspace: int
+    pairs: tuple[tuple[int, int], ...]
+    #: Bit of the item that is used up, or 0.
+    uses_up: int
+    #: Operations of D that must come later: they change what this one reads.
+    changed_by: int
+
+
+@dataclass
+class Board:
+    """One way for each operation that is needed, as bits.
+
+    Attributes:
+        once: operations that run exactly once.
+        needs: per operation, all that must have run before it does.
+    """
+
+    table: Table
+    moves: Mapping[int, _Move]
+    once: int
+    needs: Mapping[int, int]
+    given: int
+    kept: int
+    _needed: dict[int, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, table: Table, steps: Schedule) -> Board:
+        """Return the board of what runs in ``steps``, by its ways.
+
+        Args:
+            steps: any valid schedule; its order does not count.
+        """
+        ways = dict(steps)
+        works = table.instance.works
+        once = sum(
+            1 << work
+            for work in ways
+            if table.most_computations[work] == 1
+            or works[work].demanded[0]
+            or any(table.covers[work][ways[work]])
+        )
+        moves: dict[int, _Move] = {}
+        needs: dict[int, int] = {}
+        for work in sorted(ways):
+            way = ways[work]
+            reads, writes = table.reads[work][way], table.writes[work]
+            stores = table.stores[work][way]
+            spent = table.uses_up[work][way]
+            moves[work] = _Move(
+                way,
+                _bits_of(reads),
+                _bits_of(writes),
+                reads,
+                writes,
+                table.workspace[work][way],
+                table.pairs[work][way],
+                1 << spent if spent >= 0 else 0,
+                sum(
+                    1 << other
+                    for other, other_way in ways.items()
+                    if other != work and not stores.isdisjoint(table.mutates[other][other_way])
+                ),
+            )
+            needs[work] = 0
+            for item in reads:
+                producer = table.producer.get(item)
+                if producer is not None:
+                    needs[work] |= needs[producer] | 1 << producer
+        return cls(table, moves, once, needs, _bits_of(table.given), _bits_of(table.kept))
+
+    def needed_by(self, to_come: int) -> int:
+        """Return what the operations to come need to have run."""
+        found = self._needed.get(to_come)
+        if found is None:
+            found = 0
+            for work in _bits(to_come):
+                found |= self.needs[work]
+            self._needed[to_come] = found
+        return found
+
+    def bytes_of(self, items: int) -> int:
+        """Return the bytes of a set of items."""
+        size = self.table.size
+        return sum(size[item] for item in _bits(items))
+
+
+def is_whole(table: Table, board: Board) -> bool:
+    """Tell whether the board leaves nothing out that a plan of the table might do.
+
+    Every operation has one way, and sizes are not rounded up.
+    """
+    instance = table.instance
+    return (
+        all(len(allowed) <= 1 for allowed in table.allowed)
+        and not instance.coverable
+        and board.table is table
+        and all(
+            size == item.size_bytes[0]
+            for size, item in zip(table.size, instance.items, strict=True)
+        )
+        and all(
+            table.workspace[index][way] == work.ways[way].workspace_bytes[0]
+            for index, work in enumerate(instance.works)
+            for way in table.allowed[index]
+        )
+    )
+
+
+def least_peak(
+    board: Board, lower_bytes: int, upper_bytes: int, seconds: float, clock: Clock = WALL
+) -> Pebbled:
+    """Look for a schedule of least peak; where that takes too long, for one of a low peak.
+
+    Args:
+        lower_bytes: no schedule has a lower peak.
+        upper_bytes: of a schedule that is known; others are of no interest.
+    """
+    until = clock.now() + seconds
+    exact = within(board, lower_bytes, clock.now() + 0.4 * seconds, clock, most_states=1 << 40)
+    if exact.is_complete:
+        return exact
+    low, high = exact.bound_bytes, upper_bytes
+    best: Steps | None = None
+    for _ in range(_HALVINGS):
+        limit = (low + high) // 2
+        if low >= high or clock.over(until):
+            break
+        found = within(board, limit, until, clock)
+        if found.steps is None:
+            low = limit + 1
+        else:
+            best, high = found.steps, limit
+    return Pebbled(best, exact.bound_bytes, is_complete=False)
+
+
+def within(
+    board: Board, limit_bytes: int, until: float, clock: Clock = WALL, most_states: int = _STATES
+) -> Pebbled:
+    """Look for a schedule whose live bytes stay within a limit, else for one of least peak.
+
+    It ends at the first that it finds, after so many states, or with the time.
+    """
+    start: State = (board.once, board.kept)
+    came_from: dict[State, tuple[State, int]] = {}
+    reached: dict[State, int] = {start: limit_bytes}
+    done: set[State] = set()
+    earlier: dict[int, list[int]] = {}
+    number = 0
+    opened = [
+        (limit_bytes, board.once.bit_count(), board.bytes_of(board.kept), number, start),
+    ]
+    while opened:
+        peak, left, live, _, state = heapq.heappop(opened)
+        to_come, there = state
+        if state in done:
+            continue
+        done.add(state)
+        if not to_come and not there & ~board.given:
+            return Pebbled(_path(board, came_from, start, state), peak, is_complete=True)
+        before = earlier.setdefault(to_come, [])
+        if any(smaller & there == smaller for smaller in before[-_REMEMBERED:]):
+            continue
+        before.append(there)
+        if len(done) % 64 == 0:
+            clock.spend(64 * _SECONDS_PER_STATE)
+            if len(done) > most_states or clock.over(until):
+                return Pebbled(None, peak, is_complete=False)
+        for new_peak, new_left, new_live, new_state, work in _moves(
+            board, peak, left, live, to_come, there
+        ):
+            if new_state in done or reached.get(new_state, new_peak + 1) <= new_peak:
+                continue
+            reached[new_state] = new_peak
+            came_from[new_state] = (state, work)
+            number += 1
+            heapq.heappush(opened, (new_peak, new_left, new_live, number, new_state))
+    return Pebbled(None, 1 << 62, is_complete=True)
+
+
+Reached = tuple[int, int, int, State, int]
+
+
+def _moves(
+    board: Board, peak: int, left: int, live: int, to_come: int, there: int
+) -> list[Reached]:
+    """Return what could have happened last, as far as it is worth looking at."""
+    producer = board.table.producer
+    last = {producer[item] for item in _bits(there & ~board.given) if item in producer}
+    needed = board.needed_by(to_come)
+    for work in last:
+        needed |= board.needs[work]
+    found: list[Reached] = []
+    smaller: Reached | None = None
+    for work in (*_bits(to_come & ~needed), *(w for w in last if not board.once >> w & 1)):
+        move = board.moves[work]
+        if move.changed_by & to_come or move.uses_up & there & ~move.writes:
+            continue
+        during, after = _bytes(board, move, live, there)
+        once = board.once >> work & 1
+        new = ((to_come & ~(1 << work)) if once else to_come, (there & ~move.writes) | move.reads)
+        reached = (max(peak, during), left - once, after, new, work)
+        if during <= peak and after <= live and not needed >> work & 1:
+            return [reached]  # exchange
+        if during <= peak and not once and not new[1] & ~there:
+            if smaller is None or after < smaller[2]:
+                smaller = reached
+            continue
+        found.append(reached)
+    if smaller is not None:  # contained
+        return [*(one for one in found if board.once >> one[4] & 1 and one[0] == peak), smaller]
+    return found
+
+
+def _bytes(board: Board, move: _Move, live: int, there: int) -> tuple[int, int]:
+    """Return the live bytes while an operation runs, and before it, if ``there`` is there after."""
+    size = board.table.size
+    fresh = sum(size[item] for item in move.written_items if not there >> item & 1)
+    own = sum(size[item] for item in move.written_items)
+    rest = there & ~move.writes
+    more = sum(size[item] for item in move.read_items if not rest >> item & 1)
+    after = live + fresh - own + more
+    if move.uses_up:
+        return max(after + move.workspace, live + fresh), after
+    during = live + fresh + more + move.workspace
+    taken: set[int] = set()
+    for read, written in move.pairs:
+        if not rest >> read & 1 and read not in taken and ~written not in taken:
+            taken.update((read, ~written))
+            during -= size[read]
+    return during, after
+
+
+def _path(
+    board: Board, came_from: Mapping[State, tuple[State, int]], start: State, end: State
+) -> Steps:
+    steps = []
+    state = end
+    while state != start:
+        state, work = came_from[state]
+        steps.append((work, board.moves[work].way))
+    return tuple(steps)
+
+
+def _bits_of(numbers: tuple[int, ...] | frozenset[int]) -> int:
+    return sum(1 << number for number in set(numbers))
+
+
+def _bits(number: int) -> Iterator[int]:
+    """Yield the positions of the bits that are set, ascending."""
+    while number:
+        lowest = number & -number
+        yield lowest.bit_length() - 1
+        number ^= lowest
