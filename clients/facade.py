@@ -10,12 +10,11 @@ Importing this module imports neither torch nor ortools.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from memplan.clients import pipeline
-from memplan.ir.errors import MissingExtraError, ModelError, RequestError
+from memplan.ir.errors import ModelError, RequestError
 from memplan.ir.graph import (
     BatchNorm,
     LossKind,
@@ -34,11 +33,12 @@ if TYPE_CHECKING:
 
     from memplan.ir.answer import Answer
     from memplan.ir.check import Report
+    from memplan.ir.frontier import Frontier
     from memplan.ir.packing import PackingAnswer, PackingBuffer
-    from memplan.solver import Progress
+    from memplan.solver import FrontierProgress, Progress
     from memplan.tracing.loaded import LoadedModel
 
-__all__ = ["pack", "plan", "trace", "verify"]
+__all__ = ["StepOptions", "frontier", "pack", "plan", "trace", "verify"]
 
 _MAX_SECONDS = 86_400
 
@@ -71,6 +71,7 @@ def plan(
     input_streamed: bool | None = None,
     data: str | Path | None = None,
     trust: bool = False,
+    start: Plan | str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Answer:
@@ -100,6 +101,8 @@ def plan(
         data: npz file with arrays x and y, from which importance is measured, and the ranges of
             int8 activations.
         trust: let a model file run code of its own.
+        start: a plan of the same graph, or its file, made for another budget say.  The search goes
+            on from it, and takes about an eighth of the time limit.
         progress: called as the search goes on, at most five times a second: incumbent, bound, gap
             and stage.
         stop: polled; once it returns true the best plan so far is the answer.
@@ -110,6 +113,7 @@ def plan(
     Raises:
         RequestError: an option is wrong, or contradicts the graph.
         ModelError, GraphError, DataError: the model, graph or data is bad.
+        PlanRejectedError: ``start`` is no right plan of this graph.
         MissingExtraError: torch or the solver is not installed.
     """
     if budget is None:
@@ -148,7 +152,82 @@ def plan(
             workers=workers,
         ),
     )
-    return pipeline.solve(graph, request, progress, stop)
+    stored = pipeline.read_plan(start) if isinstance(start, str | Path) else start
+    return pipeline.solve(graph, request, progress, stop, stored)
+
+
+class StepOptions(TypedDict, total=False):
+    """What ``trace`` takes beside model, inputs and batch."""
+
+    mode: Mode | None
+    loss: LossKind | None
+    target: LossTarget | None
+    optimizer: OptimizerKind | None
+    learning_rate: float | None
+    batch_norm: BatchNorm | None
+    quantize: QuantizationScheme | None
+    quantization_aware_scaling: bool | None
+    input_streamed: bool | None
+    data: str | Path | None
+    trust: bool
+
+
+def frontier(
+    model: torch.nn.Module | LoadedModel | OpGraph | str | Path,
+    example_inputs: Any = None,
+    budgets: int | Sequence[str | int] = 20,
+    *,
+    batch: int | None = None,
+    micro_batch: Literal["auto"] | int = "auto",
+    update: pipeline.Update = "auto",
+    criterion: Criterion = "tinytrain",
+    contributions: Mapping[str, float] | None = None,
+    compute_limit: float | None = 1.0,
+    computations: int | None = None,
+    stream_inputs: bool = False,
+    time_limit: float = 120.0,
+    deterministic: bool = False,
+    seed: int = 0,
+    workers: int = 2,
+    progress: Callable[[FrontierProgress], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    **step: Unpack[StepOptions],
+) -> Frontier:
+    """Plan a model within a range of budgets, such that more bytes never cost more.
+
+    Args:
+        budgets: bytes each, ``"256KB"`` or a number; or how many, spaced evenly from the smallest
+            plan that is found to the one from which more bytes buy nothing.
+        time_limit: of all searches together, in seconds.
+        step: what is traced, as for ``plan``; so are all other arguments.
+
+    Returns:
+        The frontier: ``points``, the smallest budget first, each with its ``answer``.
+
+    Raises:
+        as ``plan`` does.
+    """
+    wanted = budgets if isinstance(budgets, int) else [parse_bytes(each) for each in budgets]
+    graph = trace(model, example_inputs, batch=batch, **step)
+    request = pipeline.build_request(
+        graph,
+        pipeline.RequestOptions(
+            budget=1,  # each point has its own
+            batch=batch,
+            micro_batch=micro_batch,
+            update=update,
+            criterion=criterion,
+            contributions=contributions,
+            compute_limit=compute_limit,
+            computations=computations,
+            stream_inputs=stream_inputs,
+            time_limit_seconds=time_limit,
+            deterministic=deterministic,
+            seed=seed,
+            workers=workers,
+        ),
+    )
+    return pipeline.frontier(graph, request, wanted, progress, stop)
 
 
 def trace(
@@ -249,8 +328,7 @@ def pack(
         )
     if seed < 0 or workers < 1:
         raise RequestError(f"seed is {seed}, workers is {workers}; use at least 0 and 1")
-    if find_spec("ortools") is None:
-        raise MissingExtraError("the solver is not installed; pip install 'memplan[solver]'")
+    pipeline.require_solver()
     from memplan.ir.packing import read_buffers
     from memplan.solver.packing import answer
 

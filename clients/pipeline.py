@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     import torch
 
     from memplan.ir.answer import Answer
-    from memplan.solver import Progress
+    from memplan.ir.frontier import Frontier
+    from memplan.solver import FrontierProgress, Progress
     from memplan.tracing.loaded import LoadedModel
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "Word",
     "build_request",
     "check_options",
+    "frontier",
     "is_graph_file",
     "load_model",
     "measure_importance",
@@ -57,6 +59,7 @@ __all__ = [
     "read_plan",
     "read_weights",
     "refuse_contradictions",
+    "require_solver",
     "require_torch",
     "solve",
     "trace_model",
@@ -348,18 +351,33 @@ def solve(
     request: PlanRequest,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
+    start: Plan | None = None,
 ) -> Answer:
     """Plan; ``memplan.solver.solve`` with a clear error where the solver is not installed.
 
     Args:
         progress: called as the search goes on.
         stop: polled; once it returns true the best plan so far is the answer.
+        start: a plan of the same graph to go on from.
     """
-    if find_spec("ortools") is None:
-        raise MissingExtraError("the solver is not installed; pip install 'memplan[solver]'")
+    require_solver()
     from memplan.solver import solve as solve_question
 
-    return solve_question(graph, request, progress=progress, stop=stop)
+    return solve_question(graph, request, start=start, progress=progress, stop=stop)
+
+
+def frontier(
+    graph: OpGraph,
+    request: PlanRequest,
+    budgets: Sequence[int] | int,
+    progress: Callable[[FrontierProgress], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Frontier:
+    """Plan within a range of budgets; ``memplan.solver.frontier``, with the same clear error."""
+    require_solver()
+    from memplan.solver import frontier as plan_frontier
+
+    return plan_frontier(graph, request, budgets, progress=progress, stop=stop)
 
 
 D = TypeVar("D", OpGraph, Plan)
@@ -394,6 +412,12 @@ def _read(path: str | Path, error: type[MemplanError]) -> bytes:
             return file.read(MAX_JSON_BYTES + 1)
     except OSError as failure:
         raise error(f"{path}: {failure.strerror or failure}; check the path") from None
+
+
+def require_solver() -> None:
+    """Raise MissingExtraError where the solver is not installed."""
+    if find_spec("ortools") is None:
+        raise MissingExtraError("the solver is not installed; pip install 'memplan[solver]'")
 
 
 def require_torch() -> None:

@@ -10,17 +10,24 @@ from pydantic import Field, model_validator
 from memplan.ir.answer import Answer
 from memplan.ir.base import Contract, Document, Name
 from memplan.ir.errors import MemplanError
-from memplan.ir.limits import MAX_BYTES, MAX_FRONTIER
+from memplan.ir.limits import MAX_FRONTIER
 from memplan.ir.plan import Plan
+from memplan.ir.request import PlanRequest
 
 __all__ = ["Frontier", "FrontierPoint"]
 
 
 class FrontierPoint(Contract):
-    """What was found for one budget; the answer is one to a request with this budget."""
+    """What was found for one budget."""
 
-    budget_bytes: Annotated[int, Field(ge=1, le=MAX_BYTES)]
+    #: With the budget, and its part of the time limit.
+    request: PlanRequest
     answer: Answer
+
+    @property
+    def budget_bytes(self) -> int:
+        """The budget that was asked for."""
+        return self.request.budget_bytes
 
 
 class Frontier(Document):

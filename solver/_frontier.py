@@ -38,6 +38,8 @@ __all__ = ["FrontierProgress", "frontier"]
 
 #: Part of a budget's time for going on from the plan of the next larger one.
 _DOWNWARD_SHARE = 0.6
+#: Every so many budgets the search begins anew, with the known plan as incumbent only.
+_WHOLE_EVERY = 4
 #: Shorter looks are not worth their beginning.
 _LEAST_SHARE = 0.05
 
@@ -101,7 +103,7 @@ def frontier(
         graph_hash=graph.content_hash(),
         points=tuple(
             FrontierPoint(
-                budget_bytes=point.request.budget_bytes,
+                request=point.request,
                 answer=answer_of(
                     graph, point.request, point.outcome, clock, time.monotonic() - point.seconds
                 ),
@@ -110,7 +112,7 @@ def frontier(
         ),
         solve_seconds=round(time.monotonic() - began, 3),
     )
-    require_frontier(graph, points[0].request, result)
+    require_frontier(graph, result)
     return result
 
 
@@ -187,7 +189,10 @@ class _Survey:
                 self.smallest if number == len(budgets) - 1 else None,
             ]
             began = time.monotonic()
-            outcome = self._search(budget, starts, _DOWNWARD_SHARE, [self.proved])
+            whole = number % _WHOLE_EVERY == 0
+            outcome = self._search(
+                budget, starts, 1.0 if whole else _DOWNWARD_SHARE, [self.proved], whole
+            )
             self.points.append(_Point(self._request(budget), outcome, time.monotonic() - began))
             if outcome.best is not None:
                 self.proved = outcome.shared
@@ -234,6 +239,7 @@ class _Survey:
         starts: Sequence[Solution | None] = (),
         share: float = 1.0,
         proofs: Sequence[Proof] = (),
+        whole: bool = False,
     ) -> Outcome:
         self._done += 1
         plans = [bare_plan(start) for start in starts if start is not None]
@@ -243,7 +249,7 @@ class _Survey:
             self.techniques,
             None if self.progress is None else self._telling(budget_bytes),
             self.clock,
-            WarmStart(plans, share, proofs, self.bounds),
+            WarmStart(plans, share, whole, proofs, self.bounds),
         )
 
     def _telling(self, budget_bytes: int) -> Callable[[Progress], None]:

@@ -1,7 +1,7 @@
 """Schedules near known ones: annealing from what was found before, at another limit or mask.
 
-``find_schedules`` without what it begins with: no orders to start from, no greedy starts.  It takes
-no more time than it is given, which those do on large graphs.
+``find_schedules`` without the orders that it starts from, which take long on large graphs: here the
+order is the known one.
 """
 
 from __future__ import annotations
@@ -15,12 +15,17 @@ from memplan.solver.clock import Clock
 from memplan.solver.hasten import hastened
 from memplan.solver.heuristics import Found
 from memplan.solver.local_search import anneal
-from memplan.solver.schedule import Schedule, Table
+from memplan.solver.priorities import climb
+from memplan.solver.schedule import Schedule, Table, live_peak
+from memplan.solver.techniques import Techniques
 from memplan.solver.time_bound import trip_time_lower_bound
 
 __all__ = ["near_schedules", "try_near"]
 
 Steps = tuple[tuple[int, int], ...]
+
+#: Part of the time for greedy runs along the known order.
+_GREEDY_SHARE = 0.4
 
 
 def try_near(pursuit: Pursuit, side: Side, mask: dict[str, LayerUpdate], seconds: float) -> bool:
@@ -43,7 +48,7 @@ def try_near(pursuit: Pursuit, side: Side, mask: dict[str, LayerUpdate], seconds
             pursuit.next_seed(),
             clock,
             known,
-            pursuit.techniques.annealing,
+            pursuit.techniques,
         )
         if not found.least:
             return False
@@ -64,24 +69,43 @@ def near_schedules(
     seed: int,
     clock: Clock,
     known: Sequence[Steps],
-    annealing: bool = True,
+    techniques: Techniques,
 ) -> Found:
     """Return schedules within ``limit_bytes`` that known ones lead to, the fastest first."""
     until = clock.now() + seconds
     found = Found()
     reached: dict[Steps, tuple[int, int]] = {}
-    for steps in known:
+
+    def add(steps: Steps) -> None:
         peak = found.add(table, steps, limit_bytes)
         if peak is not None:
             reached[steps] = (max(0, peak - limit_bytes), _time_ns(table, steps))
+
+    for steps in known:
+        add(steps)
     for _, _, steps in tuple(found.fitting[:2]):
         if found.fitting[0][0] <= trip_time_lower_bound(table):
             return found
         faster = hastened(table, steps, limit_bytes, clock.now() + 0.2 * seconds, clock)
-        if faster is not None and found.add(table, faster, limit_bytes) is not None:
-            reached[faster] = (0, _time_ns(table, faster))
-    if annealing and reached and not clock.over(until):
-        best, _ = anneal(
+        if faster is not None:
+            add(faster)
+    workers = table.instance.request.workers
+    if techniques.greedy and reached:
+        order = _first_computations(min(reached.items(), key=lambda item: item[1])[0])
+        if live_peak(table, order) is not None:
+            reached |= climb(
+                table,
+                [order],
+                limit_bytes,
+                clock.now() + _GREEDY_SHARE * (until - clock.now()),
+                seed,
+                lambda steps: found.add(table, steps, limit_bytes),
+                clock,
+                workers=workers,
+                kinds=techniques.priorities,
+            )
+    if techniques.annealing and reached and not clock.over(until):
+        improved, _ = anneal(
             table,
             min(reached.items(), key=lambda item: item[1])[0],
             limit_bytes,
@@ -89,10 +113,17 @@ def near_schedules(
             seed,
             lambda steps, _: found.add(table, steps, limit_bytes),
             clock,
-            workers=table.instance.request.workers,
+            workers=workers,
         )
-        found.add(table, best, limit_bytes)
+        found.add(table, improved, limit_bytes)
     return found
+
+
+def _first_computations(steps: Steps) -> Steps:
+    first: dict[int, int] = {}
+    for work, way in steps:
+        first.setdefault(work, way)
+    return tuple(first.items())
 
 
 def _time_ns(table: Table, schedule: Schedule) -> int:

@@ -32,7 +32,7 @@ Mask = dict[str, LayerUpdate]
 Steps = tuple[tuple[int, int], ...]
 
 #: Part of the time limit that a search from a stored plan takes, once something fits.
-WARM_SHARE = 0.15
+WARM_SHARE = 0.12
 #: Masks are tried whose estimated bytes exceed those of the stored one by what the budget exceeds
 #: its arena, and by these parts of the budget: upward while plans are found, downward until one is.
 _UPWARD = (0.0, 0.02, 0.05, 0.1)
@@ -50,6 +50,8 @@ class WarmStart:
     Attributes:
         plans: of the same graph, accepted by the checker.
         share: part of the request's time limit after which the search ends, if anything fits.
+        whole: take the plans as incumbents only, and search for all of the time as if there were
+            none.
         proofs: what was proved, in this process, of every plan of the same or a larger budget
             under otherwise the same request.
         bounds: on bytes, of this graph under otherwise the same request, by micro-batch.
@@ -57,6 +59,7 @@ class WarmStart:
 
     plans: Sequence[Plan] = ()
     share: float = WARM_SHARE
+    whole: bool = False
     proofs: Sequence[Proof] = ()
     bounds: Mapping[int, ByteBound] = field(default_factory=dict)
 

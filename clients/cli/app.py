@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from memplan.clients.cli import export, pack, run, serve, solve, trace, verify
+from memplan.clients.cli import export, frontier, pack, run, serve, solve, trace, verify
 from memplan.clients.cli.exits import ExitCode
 from memplan.clients.cli.help import OVERVIEW
 from memplan.ir.errors import RequestError
@@ -72,6 +72,7 @@ def _reflowed(docstring: str) -> str:
 
 for _name, _command in (
     ("solve", solve.solve),
+    ("frontier", frontier.frontier),
     ("trace", trace.trace),
     ("verify", verify.verify),
     ("run", run.run),

@@ -1,4 +1,4 @@
-"""What ``plan --help`` says: the words, seven examples, the exit codes."""
+"""What ``plan --help`` says: the words, nine examples, the exit codes."""
 
 __all__ = ["OVERVIEW"]
 
@@ -22,6 +22,10 @@ Examples:
   plan net.pt2 --budget 256KB --data samples.npz -o plan.json \\
        --graph-out graph.json --weights-out weights.safetensors
       rank layers on your samples (arrays x and y), keep everything
+  plan net.pt2 --budget 250KB --start plan.json -o smaller.json
+      the same for a few bytes less: goes on from a plan, in an eighth of the time
+  plan frontier net.pt2 --budgets 20 --svg frontier.svg
+      what the model does in more and more bytes; more never cost more
   plan verify graph.json plan.json
       check a plan byte by byte, with code that the solver does not share
   plan run graph.json plan.json --weights weights.safetensors --against autograd
@@ -31,6 +35,7 @@ Examples:
 
 Commands:
   solve    plan a model; the default: plan MODEL is plan solve MODEL
+  frontier plan within a range of budgets, as a table and a picture
   trace    write a model's graph, list its layers
   verify   check a plan against its graph
   run      execute a planned step in one preallocated arena

@@ -16,7 +16,7 @@ from memplan.clients.report.wording import format_seconds, gap_text, share_text
 from memplan.ir.units import format_bytes
 
 if TYPE_CHECKING:
-    from memplan.solver import Progress
+    from memplan.solver import FrontierProgress, Progress
 
 __all__ = ["Reporter"]
 
@@ -67,6 +67,12 @@ class Reporter(AbstractContextManager["Reporter"]):
     def solving(self, progress: Progress) -> None:
         """Take a report of the solver; may be called from another thread."""
         self.stage(progress.stage, _detail(progress))
+
+    def surveying(self, progress: FrontierProgress) -> None:
+        """Take a report of a search over several budgets."""
+        number = f"search {progress.done + 1} of at most {progress.most}"
+        detail = ": ".join(filter(None, (progress.solving.stage, _detail(progress.solving))))
+        self.stage(f"budget {format_bytes(progress.budget_bytes)}, {number}", detail)
 
     def _line(self) -> Text:
         line = Text(f"{time.monotonic() - self._started:6.1f} s  {self._stage}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -29,15 +29,30 @@ from memplan.clients.cli.options import (
     TrustOption,
     WeightsOutOption,
 )
+from memplan.clients.cli.planning import (
+    SEARCH,
+    BatchOption,
+    ComputationsOption,
+    ComputeLimitOption,
+    ContributionsOption,
+    CriterionOption,
+    DeterministicOption,
+    GraphOutOption,
+    MicroBatchOption,
+    SeedOption,
+    StreamInputsOption,
+    UpdateOption,
+    WorkersOption,
+    parse_compute_limit,
+    parse_contributions,
+    parse_micro_batch,
+    parse_update,
+)
 
 if TYPE_CHECKING:
-    from memplan.clients.pipeline import Update, Word
     from memplan.ir.answer import Answer
 
 __all__ = ["solve"]
-
-CHOICES = "What the plan may choose"
-SEARCH = "The search"
 
 
 def solve(
@@ -51,77 +66,14 @@ def solve(
             show_default=False,
         ),
     ],
-    batch: Annotated[
-        int | None,
-        typer.Option(
-            "--batch",
-            metavar="N",
-            min=1,
-            help="Samples per step. Default: the batch of the example inputs.",
-            rich_help_panel=CHOICES,
-        ),
-    ] = None,
-    micro_batch: Annotated[
-        str,
-        typer.Option(
-            "--micro-batch",
-            metavar="auto|N",
-            help="Samples at a time; gradients add up to the batch.",
-            rich_help_panel=CHOICES,
-        ),
-    ] = "auto",
-    update: Annotated[
-        str,
-        typer.Option(
-            "--update",
-            metavar="auto|full|last-layer|bias|FILE",
-            help="What is trained. auto chooses layers and channels by importance; FILE is a "
-            "JSON list of layer, bias, weight, channels.",
-            rich_help_panel=CHOICES,
-        ),
-    ] = "auto",
-    criterion: Annotated[
-        Literal["tinytrain", "fisher", "contribution", "uniform"],
-        typer.Option("--criterion", help="Importance that auto goes by.", rich_help_panel=CHOICES),
-    ] = "tinytrain",
-    contributions: Annotated[
-        Path | None,
-        typer.Option(
-            "--contributions",
-            metavar="FILE",
-            help="For --criterion contribution: JSON object from layer to gain.",
-            rich_help_panel=CHOICES,
-        ),
-    ] = None,
-    compute_limit: Annotated[
-        str,
-        typer.Option(
-            "--compute-limit",
-            metavar="RATIO|none",
-            help="Most extra MACs by recomputing, relative to one forward pass.",
-            rich_help_panel=CHOICES,
-        ),
-    ] = "1.0",
-    computations: Annotated[
-        int | None,
-        typer.Option(
-            "--computations",
-            metavar="N",
-            min=1,
-            max=16,
-            help="Most computations of one operation; without it there is no limit.",
-            rich_help_panel=CHOICES,
-        ),
-    ] = None,
-    stream_inputs: Annotated[
-        bool,
-        typer.Option(
-            "--stream-inputs",
-            metavar="",
-            help="Samples are loaded per micro-batch, not kept as a whole batch.",
-            rich_help_panel=CHOICES,
-        ),
-    ] = False,
+    batch: BatchOption = None,
+    micro_batch: MicroBatchOption = "auto",
+    update: UpdateOption = "auto",
+    criterion: CriterionOption = "tinytrain",
+    contributions: ContributionsOption = None,
+    compute_limit: ComputeLimitOption = "1.0",
+    computations: ComputationsOption = None,
+    stream_inputs: StreamInputsOption = False,
     mode: ModeOption = None,
     loss: LossOption = None,
     target: TargetOption = None,
@@ -134,30 +86,26 @@ def solve(
     data: DataOption = None,
     inputs: InputOption = None,
     trust: TrustOption = False,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--start",
+            metavar="FILE",
+            help="Go on from a plan of the same graph, made for another budget say: it is repaired "
+            "and improved, which takes about an eighth of the time limit.",
+            show_default=False,
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
     time_limit: Annotated[
         float,
         typer.Option(
             "--time-limit", metavar="SECONDS", help="For the search.", rich_help_panel=SEARCH
         ),
     ] = 30.0,
-    deterministic: Annotated[
-        bool,
-        typer.Option(
-            "--deterministic",
-            help="The time limit counts work done, not the clock: the same plan every time.",
-            rich_help_panel=SEARCH,
-        ),
-    ] = False,
-    seed: Annotated[
-        int,
-        typer.Option("--seed", metavar="N", min=0, help="Of the search.", rich_help_panel=SEARCH),
-    ] = 0,
-    workers: Annotated[
-        int,
-        typer.Option(
-            "--workers", metavar="N", min=1, help="Parallel searches.", rich_help_panel=SEARCH
-        ),
-    ] = 2,
+    deterministic: DeterministicOption = False,
+    seed: SeedOption = 0,
+    workers: WorkersOption = 2,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -168,12 +116,7 @@ def solve(
             rich_help_panel="Output",
         ),
     ] = None,
-    graph_out: Annotated[
-        Path | None,
-        typer.Option(
-            "--graph-out", metavar="FILE", help="Write the graph (JSON).", rich_help_panel="Output"
-        ),
-    ] = None,
+    graph_out: GraphOutOption = None,
     weights_out: WeightsOutOption = None,
     format: FormatOption = "text",
 ) -> int:
@@ -199,11 +142,11 @@ def solve(
     request_options = pipeline.RequestOptions(
         budget=parse_bytes(budget),
         batch=batch,
-        micro_batch=_micro_batch(micro_batch),
-        update=_update(update),
+        micro_batch=parse_micro_batch(micro_batch),
+        update=parse_update(update),
         criterion=criterion,
-        contributions=_contributions(criterion, contributions),
-        compute_limit=_compute_limit(compute_limit),
+        contributions=parse_contributions(criterion, contributions),
+        compute_limit=parse_compute_limit(compute_limit),
         computations=computations,
         stream_inputs=stream_inputs,
         time_limit_seconds=time_limit,
@@ -212,6 +155,7 @@ def solve(
         workers=workers,
     )
     pipeline.check_options(request_options)
+    stored = None if start is None else pipeline.read_plan(start)
     graph_options = pipeline.GraphOptions(
         mode=mode,
         loss=loss,
@@ -246,7 +190,7 @@ def solve(
             source.write_weights(weights_out)
         reporter.stage("solving")
         answer = run_interruptible(
-            lambda stop: pipeline.solve(graph, request, reporter.solving, stop),
+            lambda stop: pipeline.solve(graph, request, reporter.solving, stop, stored),
             lambda: reporter.note("stopping with the best plan so far; Ctrl-C again aborts"),
         )
         if output is not None and answer.plan is not None:
@@ -277,49 +221,6 @@ def _exit_code(answer: Answer) -> ExitCode:
     return {"infeasible": ExitCode.NO, "undecided": ExitCode.UNDECIDED}.get(
         answer.status, ExitCode.YES
     )
-
-
-def _micro_batch(text: str) -> Literal["auto"] | int:
-    from memplan.ir.errors import RequestError
-
-    if text == "auto":
-        return "auto"
-    try:
-        return int(text)
-    except ValueError:
-        raise RequestError(
-            f"--micro-batch {text}: write auto, or a whole number that divides the batch"
-        ) from None
-
-
-def _compute_limit(text: str) -> float | None:
-    from memplan.ir.errors import RequestError
-
-    if text == "none":
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        raise RequestError(f"--compute-limit {text}: write a number such as 1.0, or none") from None
-
-
-def _update(text: str) -> Update:
-    from memplan.clients.cli.files import read_mask
-
-    words: tuple[Word, ...] = ("auto", "full", "last-layer", "bias")
-    return next((word for word in words if word == text), None) or read_mask(Path(text))
-
-
-def _contributions(criterion: str, path: Path | None) -> dict[str, float] | None:
-    from memplan.clients.cli.files import read_contributions
-    from memplan.ir.errors import RequestError
-
-    if (criterion == "contribution") != (path is not None):
-        raise RequestError(
-            "--criterion contribution and --contributions FILE go together: the file is a JSON "
-            "object from layer to gain"
-        )
-    return None if path is None else read_contributions(path)
 
 
 def _next_steps(

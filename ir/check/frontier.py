@@ -11,18 +11,14 @@ from memplan.ir.request import PlanRequest
 __all__ = ["frontier_faults", "require_frontier"]
 
 
-def require_frontier(graph: OpGraph, request: PlanRequest, frontier: Frontier) -> None:
+def require_frontier(graph: OpGraph, frontier: Frontier) -> None:
     """Return if the checker accepts every plan, and the frontier keeps what it promises.
-
-    Args:
-        request: that of the points, whatever its budget.
 
     Raises:
         PlanRejectedError: it does not; the first fault stands in the message.
     """
     for point in frontier.points:
-        asked = request.model_copy(update={"budget_bytes": point.budget_bytes})
-        require_answer(graph, asked, point.answer)
+        require_answer(graph, point.request, point.answer)
     faults = frontier_faults(graph, frontier)
     if faults:
         raise PlanRejectedError(f"frontier of {graph.name} rejected: {faults[0]}; plan it again")
@@ -33,6 +29,9 @@ def frontier_faults(graph: OpGraph, frontier: Frontier) -> list[str]:
     faults = []
     if frontier.graph_hash != graph.content_hash():
         faults.append("it is of another graph")
+    asked = {_without_budget(point.request).content_hash() for point in frontier.points}
+    if len(asked) > 1:
+        faults.append("its requests differ in more than the budget")
     before: FrontierPoint | None = None
     for point in frontier.points:
         if before is not None:
@@ -40,6 +39,10 @@ def frontier_faults(graph: OpGraph, frontier: Frontier) -> list[str]:
         if before is None or point.answer.plan is not None or before.answer.plan is None:
             before = point
     return faults
+
+
+def _without_budget(request: PlanRequest) -> PlanRequest:
+    return request.model_copy(update={"budget_bytes": 1})
 
 
 def _worse(before: FrontierPoint, point: FrontierPoint) -> list[str]:
