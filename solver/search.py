@@ -98,16 +98,18 @@ def search(
         return Outcome(None, None, weakest.bound, pursuit.sides, Proof(), infeasible=True)
     small = all(_computations(side) <= WHOLE_MODEL_COMPUTATIONS for side in hopeful)
     small = small and techniques.joint_model
+    polishing = False
     if start.plans:
-        share = 0.2 if small else 0.8
+        share = 0.0 if start.whole else 0.2 if small else 0.8
         go_on_from(pursuit, hopeful, start.plans, share * pursuit.left)
-        if pursuit.best is None:
-            pursuit.deadline = deadline
-    if start.plans and pursuit.best is not None:
+        polishing = pursuit.best is not None and not start.whole
+    if polishing:
         if small and pursuit.left > 0:
             _solve_whole(pursuit, hopeful)
         _bound_recomputation(pursuit, hopeful, pursuit.left)
-    elif small:
+        return _outcome(pursuit, hopeful)
+    pursuit.deadline = deadline
+    if small:
         _try_heuristics(pursuit, hopeful, min(1.0, 0.2 * pursuit.left))
         _solve_whole(pursuit, hopeful)
         _bound_recomputation(pursuit, hopeful, max(_LAST_SECONDS, pursuit.left))
@@ -122,10 +124,14 @@ def search(
         _bound_recomputation(pursuit, hopeful, _LAST_SECONDS)
     if pursuit.best is None:
         _look_for_smallest(pursuit, hopeful)
+    return _outcome(pursuit, hopeful)
+
+
+def _outcome(pursuit: Pursuit, hopeful: list[Side]) -> Outcome:
     return Outcome(
         pursuit.best,
         pursuit.smallest,
-        weakest.bound,
+        min((side.bound for side in pursuit.sides), key=lambda bound: bound.bytes),
         pursuit.sides,
         _joined_proof(pursuit, hopeful),
         infeasible=False,
