@@ -251,13 +251,22 @@ class _Builder:
         """Tell whether what an alternative covers or uses up is of this body, and may be."""
         if alternative.uses_up is not None:
             operand = alternative.reads[alternative.uses_up].tensor
-            if operand not in self.item_index or operand in self.graph.outputs:
+            if operand not in self.item_index:
+                return False
+            if operand in self.graph.outputs and not self._comes_again(operand):
                 return False
         if not alternative.covers:
             return True
         if any(name not in self.work_index for name in alternative.covers):
             return False
         return self.mask is None or cover_allowed(self.graph, alternative, self.mask)
+
+    def _comes_again(self, tensor: str) -> bool:
+        """Tell whether an output that was used up can be there at the end nevertheless."""
+        return any(
+            tensor in operation.writes and operation.recomputable
+            for operation in self.graph.operations
+        )
 
     def _cost(
         self, operation: Operation, alternative: Alternative, mask: Mapping[str, LayerUpdate]

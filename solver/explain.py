@@ -5,11 +5,13 @@ from __future__ import annotations
 from memplan.ir.answer import Explanation, Remedy
 from memplan.ir.graph import OpGraph
 from memplan.ir.request import PlanRequest
+from memplan.ir.sizes import frozen_bytes
 from memplan.solver.bounds import lower_bound
 from memplan.solver.build_instance import build_instance
 from memplan.solver.clock import WALL, Clock
 from memplan.solver.micro_batches import allowed_micro_batches
 from memplan.solver.search import Outcome
+from memplan.solver.solution import Solution
 
 __all__ = ["explain"]
 
@@ -40,9 +42,9 @@ def explain(
 
 def _remedies(graph: OpGraph, request: PlanRequest, outcome: Outcome, clock: Clock) -> list[Remedy]:
     remedies = []
-    if outcome.smallest is not None:
-        found = outcome.smallest.worth.arena_bytes
-        remedies.append(Remedy(action=f"a budget of {found} B", bytes_after=found, proven=True))
+    budget = None if outcome.smallest is None else _budget_of(outcome.smallest)
+    if budget is not None:
+        remedies.append(Remedy(action=f"a budget of {budget} B", bytes_after=budget, proven=True))
     for action, changes in _changes(graph, request):
         changed = request.model_copy(update=changes)
         micro_batches = allowed_micro_batches(graph, changed)
@@ -54,6 +56,17 @@ def _remedies(graph: OpGraph, request: PlanRequest, outcome: Outcome, clock: Clo
         if bytes_after < outcome.lower_bound.bytes:
             remedies.append(Remedy(action=action, bytes_after=bytes_after, proven=False))
     return remedies
+
+
+def _budget_of(solution: Solution) -> int | None:
+    """Return the budget in which a solution fits; None: its region of RAM is too small anyway."""
+    instance, size = solution.instance, solution.worth.arena_bytes
+    region, device = instance.region, instance.request.device
+    if region is not None and size > region.size_bytes - region.reserved_bytes:
+        return None
+    if device is not None and device.weights == "ram":
+        return size + frozen_bytes(instance.graph, instance.samples, instance.mask())
+    return size
 
 
 def _changes(graph: OpGraph, request: PlanRequest) -> list[tuple[str, dict[str, object]]]:

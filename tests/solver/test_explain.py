@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from memplan.ir.device import Device, Rates, Region
+from memplan.ir.graph import Operand, OpGraph, Tensor
+from memplan.ir.request import PlanRequest
+from memplan.ir.units import Affine
 from memplan.solver import Techniques, solve
 from tests.solver.joint.test_addresses import gap
 from tests.solver.problems import line, request, skip
@@ -68,3 +72,57 @@ def test_the_smallest_plan_found_is_offered() -> None:
     answer = solve(skip(), asked)
     assert answer.status == "infeasible"
     assert answer.lower_bound_bytes == 120
+
+
+def phone(graph: OpGraph, size_bytes: int, budget_bytes: int) -> PlanRequest:
+    device = Device(
+        name="phone",
+        regions=(Region(name="ram", kind="ram", size_bytes=size_bytes, alignment_bytes=1),),
+        rates=Rates(macs_per_second=10**9, moved_bytes_per_second=10**9),
+        weights="ram",
+    )
+    return request(graph, budget_bytes, device=device, time_limit_seconds=0.5)
+
+
+def smallest_budget(graph: OpGraph, asked: PlanRequest) -> int | None:
+    """Return the budget that is offered as one in which a plan was found, if one is."""
+    answer = solve(graph, asked, techniques=Techniques.without("looking_back"))
+    assert answer.plan is None
+    assert answer.status == "undecided"
+    assert answer.smallest_found_bytes is not None
+    assert answer.explanation is not None
+    actions = [(r.action, r.bytes_after) for r in answer.explanation.remedies if r.proven]
+    assert all(action == f"a budget of {size} B" for action, size in actions)
+    return actions[0][1] if actions else None
+
+
+def with_frozen_weights() -> OpGraph:
+    """``skip``, whose first operation reads 40 B of weights that stay as they are."""
+    graph = skip()
+    weights = Tensor(
+        id="w", role="parameter", dtype="uint8", shape=(Affine(40),), strides=(Affine(1),),
+        size_bytes=Affine(40),
+    )  # fmt: skip
+    first = graph.operations[0]
+    way = first.alternatives[0]
+    way = way.model_copy(update={"reads": (*way.reads, Operand(tensor="w"))})
+    changed = first.model_copy(update={"alternatives": (way,)})
+    return graph.model_copy(
+        update={
+            "tensors": (*graph.tensors, weights),
+            "operations": (changed, *graph.operations[1:]),
+        }
+    )
+
+
+def test_the_budget_that_is_offered_holds_the_frozen_weights_too() -> None:
+    graph = with_frozen_weights()
+    offered = smallest_budget(graph, phone(graph, 1 << 20, 119 + 40))
+    assert offered == 120 + 40
+    again = solve(graph, phone(graph, 1 << 20, offered))
+    assert again.plan is not None
+
+
+def test_no_budget_is_offered_where_the_region_is_too_small() -> None:
+    graph = with_frozen_weights()
+    assert smallest_budget(graph, phone(graph, 119, 1 << 20)) is None

@@ -99,10 +99,24 @@ def test_what_is_computed_again_may_have_been_used_up() -> None:
     table = table_of(shrink(40, 30, 20, 4, again=True))
     schedule = steps(table, "f0", "f1:up", "f0", "f2")
     assert live_profile(table, schedule) == [70, 71, 90, 54] == measured(table, schedule)
+
+
+def test_an_output_is_used_up_only_if_it_is_computed_again() -> None:
     with_outputs = shrink(40, 30, 20, 4).model_copy(update={"outputs": ("t0", "t2")})
-    kept = table_of(with_outputs)
-    way = kept.instance.works[1].ways
-    assert [one.name for one in way] == ["plain"]  # an output cannot be used up
+    table = table_of(with_outputs)
+    again = steps(table, "f0", "f1:up", "f2", "f0")
+    assert live_profile(table, again) == measured(table, again)
+    assert live_profile(table, again) is not None
+    gone = steps(table, "f0", "f1:up", "f2")
+    assert live_profile(table, gone) is None
+    assert measured(table, gone) is None
+    with pytest.raises(ValueError, match="nothing before has computed"):
+        derive(table, gone)
+    first, *others = with_outputs.operations
+    once = with_outputs.model_copy(
+        update={"operations": (first.model_copy(update={"recomputable": False}), *others)}
+    )
+    assert [way.name for way in table_of(once).instance.works[1].ways] == ["plain"]
 
 
 def measured(table: Table, schedule: Schedule) -> list[int] | None:
