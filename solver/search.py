@@ -296,7 +296,10 @@ def _look_for_smallest(pursuit: Pursuit, sides: list[Side]) -> None:
 
 def _joined_proof(pursuit: Pursuit, sides: list[Side]) -> Proof:
     """Return what is proved so far about the whole request."""
-    proof = with_known(_join_proofs(pursuit, sides), pursuit.proofs)
+    known, best = pursuit.proofs, pursuit.best
+    if best is not None:  # which may compute something more often than the models that proved them
+        known = [each for each in known if not (each.restrictions and _is_beaten(each, best.worth))]
+    proof = with_known(_join_proofs(pursuit, sides), known)
     if pursuit.best is not None:
         pursuit.proved = Proved(proof, pursuit.best)
     return proof
