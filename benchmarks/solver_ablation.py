@@ -225,7 +225,7 @@ def _parser() -> argparse.ArgumentParser:
 
     parser.add_argument("--cases", type=names, help=f"of {', '.join(CASES)}")
     parser.add_argument("--without", type=names, help="switches; default: each of all")
-    parser.add_argument("--seconds", type=float, default=5.0, help="time limit of each solve")
+    parser.add_argument("--seconds", type=float, default=4.0, help="time limit of each solve")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2, help="solves side by side")
     parser.add_argument("--output", type=Path, default=Path("docs/solver.md"))

@@ -38,8 +38,8 @@ def plant_proof(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
 
 
 def plant_byte_bound(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    def planted(instance: Instance, *arguments: Any) -> ByteBound:
-        return replace(lower_bound(instance, *arguments), bytes=size)
+    def planted(instance: Instance, *arguments: Any, **options: Any) -> ByteBound:
+        return replace(lower_bound(instance, *arguments, **options), bytes=size)
 
     monkeypatch.setattr(search, "lower_bound", planted)
 
