@@ -14,7 +14,8 @@ that updates only the cheapest option of l.  The papers put less here (MCUNetV3:
 masks; TinyTrain: the largest input and output of the forward pass), so that their estimates are
 too low for a total budget; this one is seldom exceeded.
 
-Under the estimate the choice is exact (a multiple-choice knapsack, by CP-SAT), which is at least
+Under the estimate the choice is exact (a multiple-choice knapsack, by CP-SAT; with many options by
+the hulls of its relaxation, less than one option from exact), which is at least
 as good as MCUNetV3's evolutionary search and TinyTrain's prefix of the ranking.
 """
 
@@ -30,6 +31,7 @@ from memplan.ir.request import LayerUpdate
 from memplan.ir.sizes import alternative_allowed, tensor_bytes, updated_parameters
 from memplan.solver.build_instance import fix_mask
 from memplan.solver.instance import Choice, Instance
+from memplan.solver.mask_knapsack import fill
 from memplan.solver.orders import starting_schedules
 from memplan.solver.schedule import Table, live_peak
 
@@ -40,6 +42,8 @@ Mask = dict[str, LayerUpdate]
 #: CP-SAT's deterministic time.  The most importance is proved within a fraction of it (0.15 s of
 #: real time on ResNet-50); which of equally important masks takes least is not always.
 _MOST_SECONDS, _TIE_SECONDS = 10.0, 0.3
+#: With more options CP-SAT takes seconds to minutes, and may end with less than the quick way.
+_MANY_OPTIONS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +164,33 @@ def choose_mask(estimate: MemoryEstimate, budget_bytes: int) -> Mask:
     """Return the mask of most importance whose estimate is within the budget.
 
     Of several, the one of the least estimate that is found.  Where no mask is within the budget,
-    the mask of the least estimate: recomputation may still make it fit.
+    the mask of the least estimate: recomputation may still make it fit.  With very many options
+    what is found is less than one option from the most (``mask_knapsack``).
     """
+    if sum(len(layer) for layer in estimate.layers) > _MANY_OPTIONS:
+        return _mask_by_hulls(estimate, budget_bytes)
     model = _Knapsack(estimate)
     most = model.best_importance(budget_bytes)
     return model.least_bytes(most or 0)
+
+
+def _mask_by_hulls(estimate: MemoryEstimate, budget_bytes: int) -> Mask:
+    """Solve a knapsack for each bound on reach; return the best mask of all."""
+    options = [option for layer in estimate.layers for option in layer]
+    least = min(options, key=lambda option: option.reach_bytes + option.own_bytes)
+    best: Mask = {least.update.layer: least.update}
+    most = 0
+    for reach in sorted({option.reach_bytes for option in options}):
+        layers = [
+            [option for option in layer if option.reach_bytes <= reach] for layer in estimate.layers
+        ]
+        groups = [[(option.own_bytes, option.importance) for option in layer] for layer in layers]
+        chosen = fill(groups, budget_bytes - estimate.fixed_bytes - reach)
+        taken = [layer[number] for layer, number in zip(layers, chosen, strict=True) if number >= 0]
+        worth = sum(option.importance for option in taken)
+        if worth > most:
+            best, most = {option.update.layer: option.update for option in taken}, worth
+    return best
 
 
 class _Knapsack:
