@@ -45,6 +45,10 @@ _SECONDS_PER_STATE = 3e-5
 _REMEMBERED = 30
 #: States before a limit is given up.
 _STATES = 8_000
+#: One operation of D counts more than all others that are still to run.
+_FIRST = 1 << 20
+#: Most operations that are taken back at a time.
+_LONGEST_DESCENT = 64
 #: Limits are halved so often at most.
 _HALVINGS = 12
 
@@ -154,6 +158,16 @@ class Board:
             self._needed[to_come] = found
         return found
 
+    def still_to_run(self, to_come: int, there: int) -> int:
+        """Return how many operations must run before the state is reached, once at least."""
+        if to_come:
+            return 0  # the same for most states, which look back to the inputs all the same
+        producer = self.table.producer
+        found = 0
+        for item in _bits(there & ~self.given):
+            found |= self.needs[producer[item]] | 1 << producer[item]
+        return found.bit_count()
+
     def bytes_of(self, items: int) -> int:
         """Return the bytes of a set of items."""
         size = self.table.size
@@ -217,13 +231,13 @@ def within(
     It ends at the first that it finds, after so many states, or with the time.
     """
     start: State = (board.once, board.kept)
-    came_from: dict[State, tuple[State, int]] = {}
+    came_from: dict[State, tuple[State, tuple[int, ...]]] = {}
     reached: dict[State, int] = {start: limit_bytes}
     done: set[State] = set()
     earlier: dict[int, list[int]] = {}
     number = 0
     opened = [
-        (limit_bytes, board.once.bit_count(), board.bytes_of(board.kept), number, start),
+        (limit_bytes, board.once.bit_count() * _FIRST, board.bytes_of(board.kept), number, start),
     ]
     while opened:
         peak, left, live, _, state = heapq.heappop(opened)
@@ -241,19 +255,20 @@ def within(
             clock.spend(64 * _SECONDS_PER_STATE)
             if len(done) > most_states or clock.over(until):
                 return Pebbled(None, peak, is_complete=False)
-        for new_peak, new_left, new_live, new_state, work in _moves(
+        for new_peak, new_left, new_live, new_state, works in _moves(
             board, peak, left, live, to_come, there
         ):
             if new_state in done or reached.get(new_state, new_peak + 1) <= new_peak:
                 continue
             reached[new_state] = new_peak
-            came_from[new_state] = (state, work)
+            came_from[new_state] = (state, works)
             number += 1
             heapq.heappush(opened, (new_peak, new_left, new_live, number, new_state))
     return Pebbled(None, 1 << 62, is_complete=True)
 
 
-Reached = tuple[int, int, int, State, int]
+#: (peak, what is left to do, live bytes, state, operations that were taken back).
+Reached = tuple[int, int, int, State, tuple[int, ...]]
 
 
 def _moves(
@@ -274,16 +289,59 @@ def _moves(
         during, after = _bytes(board, move, live, there)
         once = board.once >> work & 1
         new = ((to_come & ~(1 << work)) if once else to_come, (there & ~move.writes) | move.reads)
-        reached = (max(peak, during), left - once, after, new, work)
+        to_do = (left // _FIRST - once) * _FIRST + board.still_to_run(*new)
+        reached = (max(peak, during), to_do, after, new, (work,))
         if during <= peak and after <= live and not needed >> work & 1:
             return [reached]  # exchange
         if during <= peak and not once and not new[1] & ~there:
-            if smaller is None or after < smaller[2]:
+            if (
+                smaller is None or work > smaller[4][0]
+            ):  # the furthest, so that more will be contained
                 smaller = reached
             continue
         found.append(reached)
     if smaller is not None:  # contained
-        return [*(one for one in found if board.once >> one[4] & 1 and one[0] == peak), smaller]
+        return [*(one for one in found if one[1] < left and one[0] == peak), smaller]
+    if to_come and all(one[1] >= left or one[0] > peak for one in found):
+        found += _descents(board, peak, left, live, to_come, there, last)
+    return found
+
+
+def _descents(
+    board: Board, peak: int, left: int, live: int, to_come: int, there: int, last: set[int]
+) -> list[Reached]:
+    """Return, per operation, what taking it and its producers back comes to once that saves bytes.
+
+    A step that only exchanges a result for an operand of the same size leads nowhere by itself, and
+    there are as many orders of such steps as states can be.
+    """
+    found = []
+    producer = board.table.producer
+    for first in last:
+        if board.once >> first & 1:
+            continue
+        works: list[int] = []
+        now, now_live, chain = there, live, {first}
+        while chain and len(works) < _LONGEST_DESCENT:
+            work = max(chain)
+            chain.discard(work)
+            move = board.moves[work]
+            if move.changed_by & to_come or move.uses_up & now & ~move.writes:
+                break
+            during, after = _bytes(board, move, now_live, now)
+            if during > peak:
+                break
+            works.append(work)
+            chain.update(
+                producer[item]
+                for item in move.read_items
+                if not now >> item & 1 and item in producer and not board.once >> producer[item] & 1
+            )
+            now, now_live = (now & ~move.writes) | move.reads, after
+            if now_live < live:
+                if len(works) > 1:
+                    found.append((peak, left, now_live, (to_come, now), tuple(works)))
+                break
     return found
 
 
@@ -307,13 +365,13 @@ def _bytes(board: Board, move: _Move, live: int, there: int) -> tuple[int, int]:
 
 
 def _path(
-    board: Board, came_from: Mapping[State, tuple[State, int]], start: State, end: State
+    board: Board, came_from: Mapping[State, tuple[State, tuple[int, ...]]], start: State, end: State
 ) -> Steps:
     steps = []
     state = end
     while state != start:
-        state, work = came_from[state]
-        steps.append((work, board.moves[work].way))
+        state, works = came_from[state]
+        steps += [(work, board.moves[work].way) for work in reversed(works)]
     return tuple(steps)
 
 
