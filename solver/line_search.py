@@ -1,23 +1,63 @@
-"""Small graphs: recomputation in the plain order as one program, addresses afterwards.
+"""Small graphs: recomputation in the plain order solved exactly, addresses afterwards.
 
-It finds in a fraction of a second what annealing finds late, and proves it.
+It finds in a fraction of a second what annealing finds late, and proves it.  Three programs, each
+where the one before does not close: the search over what is held (``label_search``), the whole
+program of ``stage_program``, and ``line_model``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from memplan.solver.attempts import Pursuit, Side
+from memplan.solver.attempts import Pursuit, Side, fits
 from memplan.solver.relaxation.line_model import solve_line
-from memplan.solver.relaxation.timeline import timeline_of
-from memplan.solver.schedule import Table, live_peak
+from memplan.solver.relaxation.line_optimum import MOST_ITEMS, LineOptimum, LineSearch
+from memplan.solver.relaxation.recomputation import Limited
+from memplan.solver.relaxation.timeline import RESTRICTIONS, Timeline, timeline_of
+from memplan.solver.schedule import Schedule, Table, live_peak
 from memplan.solver.solution import place
 from memplan.solver.ways import fastest_ways, needed_schedule, without_unread
 
 __all__ = ["solve_lines"]
 
-#: Operations of a trip up to which the program is tried.
+#: Operations of a trip up to which the programs are tried.
 _LARGEST_LINE = 120
+#: Items of the forward pass up to which the search over what is held comes first.
+_MOST_LABELLED = 16
+#: Schedules of the least time that are tried for addresses.
+_MOST_PLACED = 6
+_ONCE_IN_ORDER = (
+    "operations run again only behind the first that may not, and between two first computations "
+    "each at most once, in order"
+)
+
+
+@dataclass
+class _Line:
+    """A line of one micro-batch, and what was found along it."""
+
+    table: Table
+    start: Schedule
+    line: Timeline
+    best: LineOptimum
+    restrictions: tuple[str, ...]
+    #: Where the best came from a ``LineSearch``.
+    search: LineSearch | None = None
+    arena_bytes: int | None = None
+
+    @property
+    def cost_ns(self) -> int:
+        """Time of the best schedule beyond one computation of each."""
+        assert self.best.order is not None
+        return sum(self.line.time_ns[place] for place in self.best.order) - sum(self.line.time_ns)
+
+    def schedule(self, order: Sequence[int]) -> Schedule | None:
+        """Return an order as a schedule, if the request allows it."""
+        schedule = without_unread(self.table, [self.start[place] for place in order])
+        if live_peak(self.table, schedule) is None or not self.table.within_compute(schedule):
+            return None
+        return schedule
 
 
 def solve_lines(pursuit: Pursuit, sides: Sequence[Side], seconds: float) -> None:
@@ -34,32 +74,138 @@ def solve_lines(pursuit: Pursuit, sides: Sequence[Side], seconds: float) -> None
         line = timeline_of(table, start)
         if line is None or len(start) > _LARGEST_LINE or live_peak(table, start) is None:
             continue
-        request = pursuit.request
         pursuit.tell(f"recomputation in order, micro-batch {side.samples}")
-        found = solve_line(
-            line,
-            instance.room_bytes,
-            request.modelled_computations,
-            seconds / len(sides),
-            pursuit.next_seed(),
-            request.workers,
-            pursuit.clock,
-        )
-        if found.order is None:
-            continue
-        schedule = without_unread(table, [start[place] for place in found.order])
-        if live_peak(table, schedule) is None or not table.within_compute(schedule):
-            continue
-        left = min(1.0, 0.2 * pursuit.left)
-        pursuit.offer(
-            place(
-                table, schedule, instance.room_bytes, left, request.seed, request.workers,
-                pursuit.clock,
-            )
-        )  # fmt: skip
-        side.known(instance.mask()).append(tuple(schedule))
-        if found.exact and pursuit.best is not None and len(sides) == 1:
+        along = _solve(pursuit, table, start, line, seconds / len(sides))
+        if along.best.order is not None:
+            _place(pursuit, side, along)
+        if pursuit.best is not None and len(sides) == 1:
             bound = pursuit.bound_along(line, instance.room_bytes)
-            bound.limited_extra_ns = found.extra_ns
-            bound.computations = request.modelled_computations
+            if along.search is not None:
+                bound.line = along.search.line
+            bound.limited = Limited(along.best.extra_ns, along.restrictions, along.arena_bytes)
             pursuit.recomputation = bound
+
+
+def _solve(
+    pursuit: Pursuit, table: Table, start: Schedule, line: Timeline, seconds: float
+) -> _Line:
+    """Return the cheapest schedule along a line that the programs find, and what they prove."""
+    clock, request, room = pursuit.clock, pursuit.request, table.instance.room_bytes
+    until = clock.now() + seconds
+    only = _is_only_line(table, start, line)
+    along = _Line(table, start, line, LineOptimum(None, 0, closed=False), (line.restriction,))
+    items = sum(len(writes) for writes in line.writes[: line.forward]) + len(table.given)
+    if not line.late and line.forward and items <= MOST_ITEMS:
+        if items <= _MOST_LABELLED:
+            along.search = LineSearch(line, room, free=True)
+            along.best = along.search.by_labels(0.3 * seconds, clock)
+            along.restrictions = () if only else (RESTRICTIONS[True],)
+        if not _is_settled(along):
+            search = LineSearch(line, room, free=False)
+            ways = (RESTRICTIONS[True],)
+            restrictions = (_ONCE_IN_ORDER,) if only else (*ways, _ONCE_IN_ORDER)
+            left = until - clock.now()
+            found = (
+                search.by_labels(left, clock)
+                if request.deterministic
+                else search.by_program(left, clock)
+            )
+            _take(along, _Line(table, start, line, found, restrictions, search))
+    if not _is_settled(along):
+        solved = solve_line(
+            line, room, request.modelled_computations, max(0.05, until - clock.now()),
+            pursuit.next_seed(), request.workers, clock,
+        )  # fmt: skip
+        restrictions = (
+            RESTRICTIONS[True],
+            f"at most {request.modelled_computations} computations of one operation",
+            _ONCE_IN_ORDER,
+        )
+        extra_ns = solved.extra_ns if solved.exact and not line.late else 0
+        other = _Line(
+            table, start, line, LineOptimum(solved.order, extra_ns, closed=False), restrictions
+        )
+        if solved.order is not None:
+            other.best = LineOptimum(solved.order, extra_ns, closed=extra_ns >= other.cost_ns)
+            _take(along, other)
+    return along
+
+
+def _is_settled(along: _Line) -> bool:
+    """Tell whether the best schedule is allowed, and the cheapest."""
+    order = along.best.order
+    return along.best.closed and order is not None and along.schedule(order) is not None
+
+
+def _take(along: _Line, other: _Line) -> None:
+    """Take another result in, where it is cheaper or proves more."""
+    if other.best.order is not None and other.schedule(other.best.order) is None:
+        return
+    worse = along.best.order is None or along.schedule(along.best.order) is None
+    if other.best.order is not None and (worse or other.cost_ns < along.cost_ns):
+        proof = max(along, other, key=lambda one: one.best.extra_ns)
+        along.best = LineOptimum(other.best.order, proof.best.extra_ns, other.best.closed)
+        along.restrictions, along.search = proof.restrictions, proof.search
+    elif other.best.extra_ns > along.best.extra_ns:
+        along.best = LineOptimum(along.best.order, other.best.extra_ns, closed=False)
+        along.restrictions, along.search = other.restrictions, other.search
+
+
+def _is_only_line(table: Table, start: Schedule, line: Timeline) -> bool:
+    """Tell whether every plan runs these operations by these ways, first in this order.
+
+    Each reads what the one before writes; and there is one region of RAM that plans may use.
+    """
+    instance = table.instance
+    device = instance.request.device
+    regions = () if device is None else device.regions
+    if line.late or sum(region.kind == "ram" for region in regions) > 1 or instance.coverable:
+        return False
+    if any(len(table.allowed[work]) > 1 for work, _ in start):
+        return False
+    return all(
+        not set(line.writes[place]).isdisjoint(line.reads[place + 1])
+        for place in range(len(start) - 1)
+    )
+
+
+def _place(pursuit: Pursuit, side: Side, along: _Line) -> None:
+    """Find addresses for the best schedule, or for another that takes the same time."""
+    table, request = along.table, pursuit.request
+    room = table.instance.room_bytes
+    for number, order in enumerate(_orders(pursuit, along)):
+        schedule = along.schedule(order)
+        if schedule is None or number == _MOST_PLACED:
+            break
+        left = min(1.0, 0.2 * pursuit.left)
+        solution = place(table, schedule, room, left, request.seed, request.workers, pursuit.clock)
+        pursuit.offer(solution)
+        side.known(table.instance.mask()).append(tuple(schedule))
+        if fits(solution):
+            break
+
+
+def _orders(pursuit: Pursuit, along: _Line) -> Iterator[Sequence[int]]:
+    """Yield schedules of the best's time, those with the lowest peak first.
+
+    Where the search over what is held can say which peak is the lowest, it is a bound on the arena.
+    """
+    assert along.best.order is not None
+    table, search = along.table, along.search
+    found: list[Sequence[int]] = [along.best.order]
+    if search is not None and search.labels is not None and along.best.closed:
+        instance = table.instance
+        while not pursuit.clock.stop():
+            schedule = along.schedule(found[-1])
+            peak = None if schedule is None else live_peak(table, schedule)
+            if peak is None:
+                found.pop()
+                break
+            lower = search.another(along.cost_ns, peak - 1, len(found))
+            if lower.order is None:
+                if lower.closed and along.line.is_plain:
+                    padding = instance.alignment_bytes - 1
+                    along.arena_bytes = instance.store_bytes + peak - padding
+                break
+            found.append(lower.order)
+    yield from reversed(found)

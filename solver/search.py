@@ -110,12 +110,15 @@ def search(
         return _outcome(pursuit, hopeful)
     pursuit.deadline = deadline
     if small:
+        if techniques.line_model:
+            solve_lines(pursuit, hopeful, 0.1 * pursuit.left)
         _try_heuristics(pursuit, hopeful, min(1.0, 0.2 * pursuit.left))
-        _solve_whole(pursuit, hopeful)
+        if not _is_settled(pursuit, hopeful):
+            _solve_whole(pursuit, hopeful)
         _bound_recomputation(pursuit, hopeful, max(_LAST_SECONDS, pursuit.left))
     else:
         if techniques.line_model:
-            solve_lines(pursuit, hopeful, 0.15 * pursuit.left)
+            solve_lines(pursuit, hopeful, 0.3 * pursuit.left)
         _try_heuristics(pursuit, hopeful, (0.7 if techniques.joint_model else 1.0) * pursuit.left)
         _bound_recomputation(pursuit, hopeful, 0.5 * pursuit.left)
         if techniques.joint_model and not _is_proved(pursuit, hopeful):
@@ -190,6 +193,16 @@ def _is_proved(pursuit: Pursuit, sides: list[Side]) -> bool:
     return (proof.importance, proof.time_ns) == (-worth.minus_importance, worth.time_ns)
 
 
+def _is_settled(pursuit: Pursuit, sides: list[Side]) -> bool:
+    """Tell whether every level of the incumbent is proved without restrictions."""
+    if not _is_proved(pursuit, sides):
+        return False
+    assert pursuit.best is not None
+    proof = _joined_proof(pursuit, sides)
+    least = max(proof.arena_bytes or 0, min(side.bound.bytes for side in sides))
+    return not proof.restrictions and least == pursuit.best.worth.arena_bytes
+
+
 def _bound_recomputation(pursuit: Pursuit, sides: list[Side], seconds: float) -> None:
     """Sharpen the bound on time along the incumbent's line, unless it is proved the fastest."""
     best = pursuit.best
@@ -201,8 +214,9 @@ def _bound_recomputation(pursuit: Pursuit, sides: list[Side], seconds: float) ->
     if line is None:
         return
     bound = pursuit.recomputation
-    if bound is None or bound.line != line or bound.limit_bytes != best.instance.room_bytes:
-        bound = pursuit.recomputation = pursuit.bound_along(line, best.instance.room_bytes)
+    room = best.instance.room_bytes
+    if bound is None or not bound.holds_for(line) or bound.limit_bytes != room:
+        bound = pursuit.recomputation = pursuit.bound_along(line, room)
     pursuit.tell("bound on recomputation")
     bound.sharpen(_trip_time_ns(best), seconds, pursuit.clock)
 
@@ -216,7 +230,8 @@ def _retention_proof(pursuit: Pursuit, sides: list[Side], free: Proof) -> Proof 
     best, bound = pursuit.best, pursuit.recomputation
     if best is None or bound is None or free.time_ns is None:
         return None
-    if bound.line != timeline_of(best.table, best.schedule):
+    line = timeline_of(best.table, best.schedule)
+    if line is None or not bound.holds_for(line):
         return None
     outside, _ = plain_costs(best.instance)
     own = outside + best.instance.trips * bound.trip_time_ns
@@ -225,7 +240,10 @@ def _retention_proof(pursuit: Pursuit, sides: list[Side], free: Proof) -> Proof 
     mask = best.instance.mask()
     others = [side.least_time_ns(mask) for side in sides if side.samples != best.instance.samples]
     restrictions = [*bound.restrictions, *_of_resident_batches(sides)]
-    return Proof(free.importance, min([own, *others]), restrictions=restrictions)
+    proof = Proof(free.importance, min([own, *others]), restrictions=restrictions)
+    if bound.limited is not None and own == best.worth.time_ns and len(sides) == 1:
+        proof.arena_bytes = bound.limited.arena_bytes
+    return proof
 
 
 def _solve_whole(pursuit: Pursuit, sides: list[Side]) -> None:

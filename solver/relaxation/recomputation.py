@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from memplan.solver.clock import Clock
 from memplan.solver.relaxation.retention import even_cuts, retention_program
 from memplan.solver.relaxation.timeline import Timeline
 
-__all__ = ["RecomputationBound"]
+__all__ = ["Limited", "RecomputationBound"]
 
 #: Blocks of the backward pass, and whether computations are whole; the quick ones come first.
 _STAGES = ((1, False), (8, False), (32, False), (8, True), (32, True), (128, True))
@@ -20,6 +20,20 @@ _SECONDS_PER_VARIABLE_BUILT = 8e-5
 #: A program is not built if that takes more of the time that is left.
 _MOST_BUILDING = 0.4
 _NO_LIMIT_SECONDS = 1e6
+
+
+@dataclass(frozen=True)
+class Limited:
+    """What was proved under restrictions; none: of every plan.
+
+    Attributes:
+        extra_ns: least time of computations beyond the first, per trip.
+        arena_bytes: least arena of plans that take this time; None: nothing is proved.
+    """
+
+    extra_ns: int
+    restrictions: tuple[str, ...]
+    arena_bytes: int | None = None
 
 
 @dataclass
@@ -40,27 +54,36 @@ class RecomputationBound:
     timed: bool = True
     exchanges: bool = True
     extra_ns: int = 0
-    #: The same, proved for at most ``computations`` of each operation, as ``line_model`` runs them:
-    #: between two first computations each at most once, in the order of the line.
-    limited_extra_ns: int = 0
-    computations: int = 0
+    #: What a search along the line proved, under restrictions of its own.
+    limited: Limited | None = None
     _stage: int = 0
 
     @property
     def trip_time_ns(self) -> int:
         """Return the bound."""
-        return sum(self.line.time_ns) + max(self.extra_ns, self.limited_extra_ns)
+        limited = 0 if self.limited is None else self.limited.extra_ns
+        return sum(self.line.time_ns) + max(self.extra_ns, limited)
 
     @property
     def restrictions(self) -> list[str]:
         """Return under what the bound holds."""
-        restrictions = [self.line.restriction]
-        if self.limited_extra_ns > self.extra_ns:
-            restrictions.append(
-                f"at most {self.computations} computations of one operation, and between two first "
-                "computations each at most once, in order"
-            )
-        return restrictions
+        if self.limited is not None and self.limited.extra_ns >= self.extra_ns:
+            return list(self.limited.restrictions)
+        return [self.line.restriction]
+
+    def holds_for(self, line: Timeline) -> bool:
+        """Tell whether plans along ``line`` are among those that the bound is about."""
+        if not self.restrictions:
+            return True
+        free = self.line.again_in_forward
+        return self.line == (replace(line, again_in_forward=True) if free else line)
+
+    def take_schedules(self) -> list[Rounded]:
+        """Return the schedules that came up since this was asked last; bytes may exceed."""
+        schedules = [] if self._refinement is None else self._refinement.schedules
+        new = schedules[self._taken :]
+        self._taken = len(schedules)
+        return new
 
     @property
     def exhausted(self) -> bool:

@@ -1,0 +1,265 @@
+"""The cheapest recomputation along a line: a search over what is held, or a whole program.
+
+First a bound by the linear ``StageProgram``.  Where the line is short, its multipliers guide the
+search of ``label_search``: narrow, with more and more allowed until a schedule is found, then wider
+and for less until nothing less is found.  Where the search saw everything, that is a proof of all
+plans along the line.
+
+Else HiGHS solves the program with all in it that the linear one keeps throughout; then with the
+half of that which is kept at the lowest price by the byte left open; and then all of it, for less
+than what was found.  What the bound rules out is left out each time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import gcd
+
+import numpy as np
+
+from memplan.solver.clock import Clock
+from memplan.solver.relaxation.label_search import Effort, Labels, find_schedule
+from memplan.solver.relaxation.stage_program import StageProgram
+from memplan.solver.relaxation.timeline import Timeline
+from memplan.solver.relaxation.whole_program import FRACTION, Relaxed, relax, whole_solution
+
+__all__ = ["LineOptimum", "LineSearch", "MOST_ITEMS"]
+
+#: Items of the forward pass fit into a word of bits.
+MOST_ITEMS = 63
+#: (labels taken at a place, sets given up that are tried for one operation)
+_WIDTHS = ((40, 10), (400, 40), (4000, 4000))
+_NODES_PER_LABEL = 250
+#: Values of the linear program that are one but for rounding.
+_ALMOST_ONE = 1 - 1e-6
+#: Costs beyond do not go into whole numbers of the machine.
+_MOST = 2**60
+#: Programs of fewer variables are solved with all open at once.
+_SMALL = 1500
+
+
+@dataclass(frozen=True)
+class LineOptimum:
+    """Positions of the line in the order in which they run, and what was proved.
+
+    Attributes:
+        order: None: no schedule was found.
+        extra_ns: proven time of computations beyond the first.
+        closed: nothing cheaper than ``order`` exists.
+    """
+
+    order: tuple[int, ...] | None
+    extra_ns: int
+    closed: bool
+
+
+class LineSearch:
+    """Cheapest schedules of a line with at most ``MOST_ITEMS`` items in the forward pass.
+
+    Args:
+        free: operations of the forward pass may run again at any time, in any order, and as often
+            as it pays; else behind the forward pass, and what is proved is proved of plans in which
+            between two first computations each runs again once at most, in the order of the line.
+    """
+
+    def __init__(self, line: Timeline, limit_bytes: int, *, free: bool) -> None:
+        self.line = replace(line, again_in_forward=True) if free else line
+        self.unit_ns = max(1, gcd(*line.time_ns[: line.forward]))
+        self.unit_bytes = max(1, gcd(*line.size, *line.beside_bytes))
+        self.scaled = replace(
+            self.line,
+            size=tuple(size // self.unit_bytes for size in line.size),
+            beside_bytes=tuple(size // self.unit_bytes for size in line.beside_bytes),
+        )
+        self.limit = limit_bytes // self.unit_bytes
+        self.stages = StageProgram(self.scaled, self.limit, self.unit_ns, ordered=not free)
+        self.labels: Labels | None = None
+
+    def by_labels(self, seconds: float, clock: Clock) -> LineOptimum:
+        """Search over what is held, for at most about so many seconds."""
+        until = clock.now() + seconds
+        relaxed = relax(self.stages.program, seconds, clock)
+        least = relaxed.least
+        if (least + sum(self.stages.costs)) * FRACTION > _MOST:
+            return LineOptimum(None, least * self.unit_ns, closed=False)
+        self.labels = self._labels(relaxed)
+        order, cost = self._narrow(least)
+        if order is None:
+            return LineOptimum(None, least * self.unit_ns, closed=False)
+        for width in range(1, len(_WIDTHS)):
+            while cost > least and not clock.over(until):
+                better, less, complete = self._find(cost - 1, width, 1)
+                if better is None:
+                    least = cost if complete else least
+                    break
+                order, cost = better, less
+        return LineOptimum(tuple(order), least * self.unit_ns, least == cost)
+
+    def by_program(self, seconds: float, clock: Clock) -> LineOptimum:
+        """Solve the whole program; its bound depends on the time that it gets."""
+        until = clock.now() + seconds
+        relaxed = relax(self.stages.program, seconds, clock)
+        least = relaxed.least
+        best: tuple[int, ...] | None = None
+        cost = sum(self.stages.costs) * self.stages.stages + 1
+        for fixed in (*self._kept(relaxed), {}):
+            if cost <= least or clock.over(until):
+                break
+            left = until - clock.now()
+            values, proved = whole_solution(
+                self.stages.program,
+                relaxed,
+                cost - 1,
+                left if not fixed else 0.3 * left,
+                clock,
+                fixed,
+            )
+            if not fixed:
+                least = max(least, proved)
+            if values is None:
+                continue
+            order = self._order(values)
+            less = sum(self.stages.costs[o] for o in order if o < self.line.forward)
+            less -= sum(self.stages.costs)
+            if less < cost and self.fits(order):
+                best, cost = order, less
+        closed = cost <= least
+        return LineOptimum(best, min(least, cost) * self.unit_ns, closed)
+
+    def another(self, cost_ns: int, limit_bytes: int, seed: int) -> LineOptimum:
+        """Look for a schedule of at most this cost within fewer bytes.
+
+        Without one the answer is closed, if there is none.
+        """
+        limit = limit_bytes // self.unit_bytes
+        order, cost, complete = self._find(cost_ns // self.unit_ns, 1, seed, limit)
+        if order is None:
+            return LineOptimum(None, 0, complete)
+        return LineOptimum(tuple(order), cost * self.unit_ns, closed=False)
+
+    def _kept(self, relaxed: Relaxed) -> tuple[dict[int, int], ...]:
+        """Return values of variables about what the linear solution keeps throughout.
+
+        First all of it, then without the half that would be made again at the least by the byte.
+        """
+        values, stages, line = relaxed.values, self.stages, self.line
+        if values is None:
+            return ()
+        held: dict[int, list[int]] = {}
+        for (item, _), variable in stages.held.items():
+            held.setdefault(item, []).append(variable)
+        always = [k for k, own in held.items() if all(values[v] > _ALMOST_ONE for v in own)]
+        if len(stages.program.costs) < _SMALL:
+            return (self._fixed(always, held),)
+        always.sort(key=lambda k: stages.costs[line.producer[k]] / max(1, line.size[k]))
+        return tuple(self._fixed(kept, held) for kept in (always, always[len(always) // 2 :]))
+
+    def _fixed(self, kept: list[int], held: dict[int, list[int]]) -> dict[int, int]:
+        fixed = {variable: 1 for item in kept for variable in held[item]}
+        makers = {self.line.producer[item] for item in kept}
+        for (operation, _), variable in self.stages.again.items():
+            if operation in makers and len(self.line.writes[operation]) == 1:
+                fixed[variable] = 0
+        return fixed
+
+    def fits(self, order: tuple[int, ...]) -> bool:
+        """Tell whether a schedule's live bytes stay within the limit."""
+        line = self.scaled
+        latest: dict[int, int] = {}
+        spans: list[list[int]] = []  # first step, step behind the last, bytes
+
+        def new(item: int, step: int) -> None:
+            latest[item] = len(spans)
+            spans.append([step, step + 1, line.size[item]])
+
+        for step, operation in enumerate(order):
+            for item in line.reads[operation]:
+                if item not in latest:
+                    if item in line.producer:
+                        return False
+                    new(item, 0)
+                spans[latest[item]][1] = step + 1
+            for item in line.writes[operation]:
+                new(item, step)
+        for item in line.kept:
+            spans[latest[item]][1] = len(order)
+        change = [0] * (len(order) + 1)
+        for first, behind, size in spans:
+            change[first] += size
+            change[behind] -= size
+        live = 0
+        for step, operation in enumerate(order):
+            live += change[step]
+            if live + line.beside_bytes[operation] > self.limit:
+                return False
+        return True
+
+    def _narrow(self, least: int) -> tuple[list[int] | None, int]:
+        """Return (schedule, its cost) of the narrowest search that finds one."""
+        most = min(sum(self.stages.costs) * max(1, self.stages.stages), _MOST // FRACTION)
+        slack = 0
+        while True:
+            allowed = min(most, least + slack)
+            width = 0
+            while width < len(_WIDTHS):
+                order, cost, complete = self._find(allowed, width, 1)
+                if order is not None:
+                    return order, cost
+                if complete or allowed < most:
+                    break
+                width += 1
+            if allowed == most:
+                return None, 0
+            slack = 4 * slack + max(1, least // 64)
+
+    def _find(
+        self, most: int, width: int, seed: int, limit: int | None = None
+    ) -> tuple[list[int] | None, int, bool]:
+        assert self.labels is not None
+        labels, sets = _WIDTHS[width]
+        order, cost, complete = find_schedule(
+            self.labels,
+            self.limit if limit is None else limit,
+            most * FRACTION,
+            Effort(labels, sets, _NODES_PER_LABEL * labels, seed),
+        )
+        return order, cost // FRACTION, complete
+
+    def _order(self, values: list[int]) -> tuple[int, ...]:
+        """Return the schedule that whole values of the program mean."""
+        line, again = self.line, self.stages.again
+        order = list(range(line.forward))
+        for q in range(self.stages.stages):
+            order += [i for i in range(line.forward) if (i, q) in again and values[again[i, q]]]
+            order.append(line.forward + q)
+        return tuple(order)
+
+    def _labels(self, relaxed: Relaxed) -> Labels:
+        line, stages = self.scaled, self.stages
+        bit = {item: 1 << number for number, item in enumerate(stages.items)}
+        end = len(line.reads)
+
+        def mask(items: tuple[int, ...] | frozenset[int]) -> int:
+            return sum(bit.get(item, 0) for item in set(items))
+
+        constant, value = stages.potentials(relaxed.multipliers, FRACTION)
+        useful = [
+            sum(bit[item] for item in stages.items if stages.useful_until[item] >= place)
+            for place in range(end + 1)
+        ]
+        return Labels(
+            forward=line.forward,
+            again_from=0 if line.again_in_forward else line.forward,
+            reads=np.array([mask(reads) for reads in line.reads], np.uint64),
+            writes=np.array([mask(writes) for writes in line.writes], np.uint64),
+            useful=np.array(useful, np.uint64),
+            during=np.array([stages.during_bytes(place) for place in range(end)], np.int64),
+            resting=np.array([stages.resting_bytes(place) for place in range(end + 1)], np.int64),
+            beside=np.array(line.beside_bytes[: line.forward], np.int64),
+            size=np.array([line.size[item] for item in stages.items], np.int64),
+            cost=np.array(stages.costs, np.int64) * FRACTION,
+            constant=constant,
+            value=value,
+            start=mask(tuple(item for item in stages.items if item not in line.producer)),
+            kept=mask(line.kept),
+        )
