@@ -20,6 +20,7 @@ from memplan.solver.clock import Clock
 from memplan.solver.joint import build_joint_model, default_computations
 from memplan.solver.joint.lexicographic import solve_levels
 from memplan.solver.levels import Proof, with_known
+from memplan.solver.line_plans import offer_schedules
 from memplan.solver.line_search import solve_lines
 from memplan.solver.mask_estimate import choose_mask
 from memplan.solver.mask_search import search_masks
@@ -219,6 +220,7 @@ def _bound_recomputation(pursuit: Pursuit, sides: list[Side], seconds: float) ->
         bound = pursuit.recomputation = pursuit.bound_along(line, room)
     pursuit.tell("bound on recomputation")
     bound.sharpen(_trip_time_ns(best), seconds, pursuit.clock)
+    offer_schedules(pursuit, bound)
 
 
 def _trip_time_ns(best: Solution) -> int:

@@ -12,21 +12,38 @@ are put into that formula and it is evaluated in whole numbers.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 
 from ortools.linear_solver.python import model_builder
+from ortools.math_opt.python import mathopt  # type: ignore[import-untyped]  # it has no marker
 
 from memplan.solver.clock import WALL, Clock
 from memplan.solver.native import run_watched
 
-__all__ = ["LinearProgram"]
+__all__ = ["LinearProgram", "WholeSolution"]
 
 #: Multipliers are rounded to this part of one.
 _FRACTION = 2**24
+#: Part of HiGHS's bound that is given up, as its arithmetic is not exact.
+_TOLERANCE = 1e-7
 
 _SOLVED = (model_builder.SolveStatus.OPTIMAL, model_builder.SolveStatus.FEASIBLE)
+
+
+@dataclass(frozen=True)
+class WholeSolution:
+    """What branch and bound came to.
+
+    Attributes:
+        bound: proved of every solution in whole x.
+        values: of the variables; None: no solution was found.
+    """
+
+    bound: int
+    values: tuple[float, ...] | None
 
 
 @dataclass
@@ -77,21 +94,61 @@ class LinearProgram:
         return -(-total // _FRACTION)
 
     def whole_lower_bound(self, seconds: float, clock: Clock = WALL) -> int:
-        """Return a bound on solutions in whole x but fractions, by HiGHS's branch and bound.
+        """Return a bound on solutions in whole x but fractions, by HiGHS's branch and bound."""
+        return self.whole(seconds, clock).bound
 
-        It is HiGHS's own bound, less a millionth for its tolerances.  HiGHS cannot be stopped: if
+    def whole(
+        self, seconds: float, clock: Clock = WALL, fixed: Mapping[int, int] | None = None
+    ) -> WholeSolution:
+        """Return the best solution in whole x but fractions that HiGHS finds, and its bound.
+
+        With variables ``fixed`` to values the bound is about such solutions only.
+
+        The bound is HiGHS's own, less a ten-millionth for its tolerances, rounded up to what sums
+        of costs can be.  HiGHS cannot be stopped: if
         the clock is, it is left to run out its time, and the bound is 0.
         """
-        model = self.model(whole=True)
-        solver = model_builder.Solver("highs")
-        solver.set_solver_specific_parameters("output_flag=false")
-        solver.set_time_limit_in_seconds(max(0.01, seconds))
-        if run_watched(partial(solver.solve, model), clock, None) not in _SOLVED:
-            return 0
-        bound = solver.best_objective_bound
+        work = partial(
+            mathopt.solve,
+            self._whole_model(fixed or {}),
+            mathopt.SolverType.HIGHS,
+            params=mathopt.SolveParameters(
+                time_limit=timedelta(seconds=max(0.01, seconds)), relative_gap_tolerance=0.0
+            ),
+        )
+        result = run_watched(work, clock, None)
+        if not isinstance(result, mathopt.SolveResult):
+            return WholeSolution(0, None)
+        bound = result.termination.objective_bounds.dual_bound
         if not math.isfinite(bound):
-            return 0
-        return max(0, math.ceil(bound - 1e-6 * max(1.0, abs(bound))))
+            bound = 0.0
+        unit = math.gcd(*self.costs) or 1
+        proved = max(0, unit * math.ceil((bound - _TOLERANCE * max(1.0, abs(bound))) / unit))
+        if not result.solutions:
+            return WholeSolution(proved, None)
+        return WholeSolution(proved, tuple(result.variable_values().values()))
+
+    def _whole_model(self, fixed: Mapping[int, int]) -> mathopt.Model:
+        model = mathopt.Model()
+        variables = [
+            model.add_variable(
+                lb=float(fixed.get(index, 0)),
+                ub=float(fixed.get(index, 1)),
+                is_integer=index not in self.fractions,
+            )
+            for index in range(len(self.costs))
+        ]
+        for variable, cost in zip(variables, self.costs, strict=True):
+            if cost:
+                model.objective.set_linear_coefficient(variable, float(cost))
+        for terms, bound in self.rows:
+            row = model.add_linear_constraint(lb=float(bound))
+            factors: dict[int, int] = {}
+            for index, factor in terms:
+                factors[index] = factors.get(index, 0) + factor
+            for index, factor in factors.items():
+                row.set_coefficient(variables[index], float(factor))
+        return model
 
     def multipliers(self, seconds: float, clock: Clock) -> list[float]:
         """Return GLOP's multipliers of the rows, as they are; zeros without a solution."""

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from memplan.solver.clock import Clock
+from memplan.solver.relaxation.refinement import Refinement
 from memplan.solver.relaxation.retention import even_cuts, retention_program
+from memplan.solver.relaxation.rounding import Rounded
 from memplan.solver.relaxation.timeline import Timeline
 
 __all__ = ["Limited", "RecomputationBound"]
 
 #: Blocks of the backward pass, and whether computations are whole; the quick ones come first.
-_STAGES = ((1, False), (8, False), (32, False), (8, True), (32, True), (128, True))
+#: Between the two comes ``Refinement``.
+_STAGES = ((1, False), (8, False), (32, False), (32, True), (128, True))
+_REFINED_STAGE = 3
 #: What building and solving a linear program takes, per variable; measured.
 _SECONDS_PER_VARIABLE = 3e-4
 #: What building alone takes; it does not look at the clock.
@@ -57,6 +61,8 @@ class RecomputationBound:
     #: What a search along the line proved, under restrictions of its own.
     limited: Limited | None = None
     _stage: int = 0
+    _refinement: Refinement | None = None
+    _taken: int = 0
 
     @property
     def trip_time_ns(self) -> int:
@@ -87,8 +93,9 @@ class RecomputationBound:
 
     @property
     def exhausted(self) -> bool:
-        """Tell whether nothing is left to try."""
-        return self._stage >= len(_STAGES)
+        """Tell whether nothing is left to try, or to prove: a schedule is as fast as the bound."""
+        is_met = self._refinement is not None and self._refinement.is_met
+        return is_met or self._stage >= len(_STAGES)
 
     def _variables(self, cuts: Sequence[int]) -> int:
         """Return about how many variables the program of these cuts has; it has fewer."""
@@ -98,6 +105,9 @@ class RecomputationBound:
         """Raise the bound until it reaches ``target_ns``, or for about so many seconds."""
         until = clock.now() + seconds
         while not self.exhausted and self.trip_time_ns < target_ns and not clock.over(until):
+            is_refined = self._stage != _REFINED_STAGE or not self.whole
+            if not is_refined and not self._refine(target_ns, until, clock):
+                continue
             left = until - clock.now()
             blocks, whole = _STAGES[self._stage]
             self._stage += 1
@@ -118,3 +128,12 @@ class RecomputationBound:
                 found = program.lower_bound(_NO_LIMIT_SECONDS, clock)
                 clock.spend(_SECONDS_PER_VARIABLE * len(program.costs))
             self.extra_ns = max(self.extra_ns, found)
+
+    def _refine(self, target_ns: int, until: float, clock: Clock) -> bool:
+        """Solve in whole computations and few blocks, and refine; tell whether that is over."""
+        if self._refinement is None:
+            self._refinement = Refinement(self.line, self.limit_bytes, self.exchanges)
+        refinement = self._refinement
+        refinement.advance(target_ns - sum(self.line.time_ns), until, clock)
+        self.extra_ns = max(self.extra_ns, refinement.extra_ns)
+        return refinement.is_over and not refinement.is_met

@@ -30,11 +30,12 @@ from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
+from math import gcd
 
 from memplan.solver.relaxation.linear import LinearProgram
 from memplan.solver.relaxation.timeline import Timeline
 
-__all__ = ["even_cuts", "retention_program"]
+__all__ = ["Retention", "even_cuts", "retention", "retention_program"]
 
 Terms = list[tuple[int, int]]
 
@@ -64,19 +65,43 @@ def retention_program(
     """Return the program for these cuts; its optimum is time beyond one computation of each.
 
     Args:
+        line: first computations, in order.
+        limit_bytes: what items may take.
+        cuts: positions before which blocks begin, the first behind the forward pass.
         exchanges: leave out what can be exchanged for something no larger.
     """
-    unit = max(1, limit_bytes // _MOST_UNITS)
-    # Sizes rounded down and the limit up: whatever fits in bytes fits in units.
+    return retention(line, limit_bytes, cuts, exchanges=exchanges).program
+
+
+def retention(
+    line: Timeline, limit_bytes: int, cuts: Sequence[int], *, exchanges: bool = True
+) -> Retention:
+    """Return the same with the meaning of its variables."""
+    unit = gcd(*line.size, *line.beside_bytes) or 1
+    limit = limit_bytes // unit
+    if limit > _MOST_UNITS:
+        # Sizes rounded down and the limit up: whatever fits in bytes fits in units.
+        unit = max(1, limit_bytes // _MOST_UNITS)
+        limit = -(-limit_bytes // unit)
     scaled = replace(
         line,
         size=tuple(size // unit for size in line.size),
         beside_bytes=tuple(size // unit for size in line.beside_bytes),
     )
-    return _Builder(scaled, -(-limit_bytes // unit), cuts, exchanges).build()
+    return Retention(scaled, limit, cuts, exchanges)
 
 
-class _Builder:
+class Retention:
+    """The program, and what its variables mean.
+
+    Attributes:
+        program: to be minimized.
+        sources: positions whose operations may run again.
+        starts, stops: of blocks.
+        held, through: variables H and T, by (item, block).
+        again: variables R, by (position, block).
+    """
+
     def __init__(
         self, line: Timeline, limit_bytes: int, cuts: Sequence[int], exchanges: bool
     ) -> None:
@@ -117,7 +142,9 @@ class _Builder:
         self.through: dict[tuple[int, int], int] = {}
         self.again: dict[tuple[int, int], int] = {}
 
-    def build(self) -> LinearProgram:
+        self._build()
+
+    def _build(self) -> None:
         blocks = range(len(self.starts))
         for q in blocks:
             self._variables(q)
@@ -128,7 +155,6 @@ class _Builder:
             not self.line.again_in_forward
         ):  # else what is needed later need not be there all the time
             self._memory_of_forward()
-        return self.program
 
     def _span(self, item: int) -> tuple[int, int]:
         start = self.line.producer.get(item, -1)
