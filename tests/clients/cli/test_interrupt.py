@@ -12,8 +12,11 @@ from pathlib import Path
 import pytest
 
 import memplan
+from benchmarks.planners.instances import chain as chain_of
+from benchmarks.planners.instances import layered
+from benchmarks.planners.ours import as_graph
+from benchmarks.planners.problem import Problem
 from memplan.clients.cli.interrupt import run_interruptible
-from tests.support.hand_graphs import chain
 
 # A test run in the background may have inherited that interrupts are ignored.
 _LISTENING = """
@@ -26,7 +29,7 @@ _SLOW_PLAN = (
     _LISTENING
     + """
 from memplan.clients import pipeline
-def solve(graph, request, progress, stop):
+def solve(graph, request, progress, stop, start):
     print("started", flush=True)
     time.sleep(60)
 pipeline.solve = solve
@@ -40,7 +43,7 @@ _EMPTY_HANDED = (
     + """
 from memplan.clients import pipeline
 from memplan.ir.answer import Answer
-def solve(graph, request, progress, stop):
+def solve(graph, request, progress, stop, start):
     print("started", flush=True)
     while not stop():
         time.sleep(0.01)
@@ -109,25 +112,41 @@ def test_the_first_control_c_asks_and_the_second_insists() -> None:
     assert told == ["stopping", "again"]
 
 
-def test_control_c_keeps_the_best_plan_so_far(tmp_path: Path) -> None:
-    """The solver has native threads and a signal handler of its own."""
-    (tmp_path / "graph.json").write_text(chain(40, 1024).to_json())
+@pytest.mark.parametrize(
+    ("stage", "problem", "part"),
+    [
+        ("bounds", layered(300, 4), 0.9),  # nothing is found yet: the first starts are
+        ("recomputation in order", chain_of(100, 0), 0.8),  # CP-SAT, or a program on HiGHS
+        ("schedule", layered(300, 4), 0.6),  # greedy runs, annealing and packing, compiled
+        ("bound on recomputation", layered(300, 4), 0.6),  # GLOP stops, HiGHS cannot
+        ("joint model", layered(28, 1), 0.6),  # CP-SAT, which has a signal handler of its own
+    ],
+    ids=lambda value: value.replace(" ", "-") if isinstance(value, str) else "",
+)
+def test_control_c_in_every_stage_keeps_the_best_plan_so_far(
+    stage: str, problem: Problem, part: float, tmp_path: Path
+) -> None:
+    (tmp_path / "graph.json").write_text(as_graph(problem).to_json())
+    budget = int(part * problem.plain_peak_bytes)
     process = started(
-        *("-c", _SEARCH, str(tmp_path / "graph.json"), "--budget", "24KB"),
-        *("--time-limit", "60", "-o", str(tmp_path / "plan.json")),
+        *("-c", _SEARCH, str(tmp_path / "graph.json"), "--budget", str(budget)),
+        *("--compute-limit", "none", "--time-limit", "100", "-o", str(tmp_path / "plan.json")),
     )
     assert process.stderr is not None
     for line in process.stderr:
-        if "joint model" in line:
+        if f"s  {stage}" in line:
             break
     assert process.poll() is None, "the search ended before it could be interrupted"
-    began = time.monotonic()
     process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=30)
-    assert time.monotonic() - began < 20
+    output, errors = process.communicate(timeout=60)
     assert "stopping with the best plan so far" in errors
-    assert "fits in 24.0 KB" in output
+    assert "Traceback" not in errors
+    if process.returncode == 4 and stage in ("bounds", "recomputation in order"):
+        assert "undecided" in output  # nothing had been found
+        assert not (tmp_path / "plan.json").exists()
+        return
     assert process.returncode == 0
+    assert "fits in" in output
     assert {path.name for path in tmp_path.iterdir()} == {"graph.json", "plan.json"}
     assert memplan.verify(tmp_path / "graph.json", tmp_path / "plan.json").accepted
 
