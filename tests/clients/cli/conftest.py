@@ -11,6 +11,7 @@ import pytest
 from memplan.clients import pipeline
 from memplan.ir.answer import Answer
 from memplan.ir.graph import OpGraph
+from memplan.ir.plan import Plan
 from memplan.ir.request import PlanRequest
 from tests.support.answers import found
 from tests.support.hand_graphs import chain
@@ -38,6 +39,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[PlanRequest]:
         request: PlanRequest,
         progress: Callable[[Any], None] | None = None,
         stop: Callable[[], bool] | None = None,
+        start: Plan | None = None,
     ) -> Answer:
         requests.append(request)
         return found(graph, request)

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+
+from memplan.ir.options import update_options
+from memplan.solver import Techniques, solve
+from memplan.solver.build_instance import build_instance, fix_mask
+from memplan.solver.carry_over import carried_over
+from memplan.solver.restore import restore
+from memplan.solver.schedule import Table, live_peak
+from tests.solver.problems import request
+from tests.support.brute_force import masks
+from tests.support.hand_graphs import chain
+from tests.support.random_graphs import random_graph, random_request
+
+
+def test_the_same_mask_keeps_the_schedule() -> None:
+    graph = chain(4)
+    asked = request(graph, update="full", time_limit_seconds=5.0, deterministic=True)
+    roomy = solve(graph, asked).plan
+    assert roomy is not None
+    tight = asked.model_copy(update={"budget_bytes": roomy.totals.arena_bytes * 7 // 10})
+    plan = solve(graph, tight).plan
+    assert plan is not None and plan.totals.recomputed_operations
+    start = restore(build_instance(graph, tight, plan.micro_batch), plan)
+    assert start.solution is not None and start.steps is not None
+    table = start.solution.table
+    assert carried_over(table, start.steps, table) == start.steps
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_mask_and_micro_batch_of_random_graphs(seed: int) -> None:
+    graph = random_graph(seed, "train", tiny=True)
+    asked = random_request(seed, graph, tiny=True).model_copy(
+        update={"time_limit_seconds": 0.3, "workers": 1, "deterministic": True}
+    )
+    plan = solve(graph, asked, techniques=Techniques.without("joint_model")).plan
+    assert plan is not None
+    start = restore(build_instance(graph, asked, plan.micro_batch), plan)
+    assert start.solution is not None and start.steps is not None
+    assert all(update_options(graph, asked).values())
+    divided = graph.batch_symbolic and not graph.batch_coupled_by
+    for samples in {plan.micro_batch, 1 if divided else plan.micro_batch}:
+        instance = build_instance(graph, asked, samples)
+        for mask in masks(graph, asked):
+            table = Table.of(fix_mask(instance, {update.layer: update for update in mask}))
+            carried = carried_over(start.solution.table, start.steps, table)
+            # These graphs have nothing (used-up operands, covers) that an order could break.
+            assert carried is not None
+            assert live_peak(table, carried) is not None
