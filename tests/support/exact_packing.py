@@ -54,17 +54,20 @@ def offsets(rectangles: tuple[Rectangle, ...], alignment: int) -> tuple[int, ...
     for rectangle, offset in zip(canonical, packed[1], strict=True):
         found.setdefault(rectangle, []).append(offset)
     moments = _moments(rectangles)
-    return tuple(found[moments[a], moments[b], size].pop() for a, b, size in rectangles)
+    return tuple(
+        found[moments[a], moments[b], size].pop() if size else 0 for a, b, size in rectangles
+    )
 
 
 def _moments(rectangles: tuple[Rectangle, ...]) -> dict[int, int]:
-    ends = sorted({t for start, end, _ in rectangles for t in (start, end)})
+    ends = sorted({t for start, end, size in rectangles if size for t in (start, end)})
     return {t: place for place, t in enumerate(ends)}
 
 
 def _canonical(rectangles: tuple[Rectangle, ...]) -> tuple[Rectangle, ...]:
+    """Return the rectangles that take bytes, sorted, in few moments; no others collide."""
     moments = _moments(rectangles)
-    return tuple(sorted((moments[a], moments[b], size) for a, b, size in rectangles))
+    return tuple(sorted((moments[a], moments[b], size) for a, b, size in rectangles if size))
 
 
 #: Per packing problem the best that was found, if any, and the height that is proven.

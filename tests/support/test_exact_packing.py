@@ -63,3 +63,14 @@ def test_only_the_highest_saves_its_padding() -> None:
     assert min_height(((0, 2, 5), (0, 2, 3)), 4) == 9
     assert lower_bound(((0, 2, 5), (0, 2, 3)), 4) == 9
     assert min_height((), 16) == 0
+
+
+def test_what_takes_no_bytes_is_in_nobodys_way() -> None:
+    solid = ((0, 6, 12), (1, 5, 1), (2, 3, 12), (3, 5, 8), (4, 6, 5), (5, 6, 9))
+    assert min_height(solid, 1) == 26
+    with_tokens = (*solid[:3], (2, 6, 0), *solid[3:], (5, 7, 0))
+    assert min_height(with_tokens, 1) == 26
+    found = offsets(with_tokens, 1)
+    assert (found[3], found[-1]) == (0, 0)
+    assert max(o + size for o, (_, _, size) in zip(found, with_tokens, strict=True)) == 26
+    assert min_height(((0, 2, 0),), 8) == 0
