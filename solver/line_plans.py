@@ -6,10 +6,13 @@ fast as anything along the line; where they do not, annealing mends them.
 
 from __future__ import annotations
 
-from memplan.solver.attempts import Pursuit, Steps
+import random
+
+from memplan.solver.attempts import Pursuit, Steps, fits
 from memplan.solver.local_search import anneal
 from memplan.solver.relaxation.recomputation import RecomputationBound
 from memplan.solver.schedule import Table, live_peak
+from memplan.solver.shifts import shifted
 from memplan.solver.solution import place
 from memplan.solver.ways import without_unread
 
@@ -17,8 +20,14 @@ __all__ = ["offer_schedules"]
 
 #: Of the time that is left, what mending one schedule may take, and packing it.
 _MENDING_SHARE = 0.05
-_PACKING_SHARE = 0.05
+_PACKING_SHARE = 0.2
 _MOST_SECONDS = 3.0
+_MOST_PACKING_SECONDS = 10.0
+#: Of that, the first schedule may take this part, and each of those near it so long.
+_FIRST_SHARE = 0.1
+_SHORT_SECONDS = 0.15
+#: As many schedules are looked at for one that fits in live bytes.
+_MOST_SHIFTS = 200
 
 
 def offer_schedules(pursuit: Pursuit, bound: RecomputationBound) -> None:
@@ -26,7 +35,7 @@ def offer_schedules(pursuit: Pursuit, bound: RecomputationBound) -> None:
     best = pursuit.best
     if best is None:
         return
-    table, request = best.table, pursuit.request
+    table = best.table
     first = list(dict(best.schedule).items())  # a line has one way for each
     side = next(side for side in pursuit.sides if side.samples == best.instance.samples)
     known = side.known(best.instance.mask())
@@ -37,13 +46,31 @@ def offer_schedules(pursuit: Pursuit, bound: RecomputationBound) -> None:
         if _time_ns(table, steps) >= _time_ns(table, pursuit.best.schedule):
             continue
         known.append(steps)
-        seconds = min(_MOST_SECONDS, _PACKING_SHARE * pursuit.left)
-        pursuit.offer(
-            place(
-                table, steps, best.instance.room_bytes, seconds, request.seed, request.workers,
-                pursuit.clock,
-            )
-        )  # fmt: skip
+        _pack(pursuit, table, steps)
+
+
+def _pack(pursuit: Pursuit, table: Table, steps: Steps) -> None:
+    """Offer a schedule with addresses; where none are found, schedules of equal time near it."""
+    request, clock, room = pursuit.request, pursuit.clock, table.instance.room_bytes
+    until = clock.now() + min(_MOST_PACKING_SECONDS, _PACKING_SHARE * pursuit.left)
+    chance = random.Random(pursuit.next_seed())
+    seconds = _FIRST_SHARE * (until - clock.now())
+    while True:
+        solution = place(table, steps, room, seconds, request.seed, request.workers, clock)
+        pursuit.offer(solution)
+        if fits(solution):
+            return
+        seconds = _SHORT_SECONDS
+        for _ in range(_MOST_SHIFTS):
+            if clock.over(until):
+                return
+            other = shifted(table, steps, chance)
+            peak = live_peak(table, other)
+            if peak is not None and peak <= room:
+                steps = other
+                break
+        else:
+            return
 
 
 def _fitting(pursuit: Pursuit, table: Table, schedule: list[tuple[int, int]]) -> Steps | None:

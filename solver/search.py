@@ -168,7 +168,7 @@ def _try_heuristics(pursuit: Pursuit, sides: list[Side], seconds: float) -> None
                     try_mask(pursuit, side, mask, left)
             else:
                 search_masks(pursuit, side, left)
-        _bound_recomputation(pursuit, sides, 0.15 * (until - clock.now()))
+        _bound_recomputation(pursuit, sides, 0.3 * (until - clock.now()))
     if not sides[0].instance.fixed:
         _try_again(pursuit, began + seconds - clock.now())
 
