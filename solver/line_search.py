@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from memplan.solver.attempts import Pursuit, Side, fits
+from memplan.solver.attempts import Pursuit, Side
 from memplan.solver.relaxation.line_model import solve_line
 from memplan.solver.relaxation.line_optimum import MOST_ITEMS, LineOptimum, LineSearch
 from memplan.solver.relaxation.recomputation import Limited
@@ -172,17 +172,27 @@ def _is_only_line(table: Table, start: Schedule, line: Timeline) -> bool:
 def _place(pursuit: Pursuit, side: Side, along: _Line) -> None:
     """Find addresses for the best schedule, or for another that takes the same time."""
     table, request = along.table, pursuit.request
-    room = table.instance.room_bytes
+    instance = table.instance
+    room = instance.room_bytes
     for number, order in enumerate(_orders(pursuit, along)):
         schedule = along.schedule(order)
         if schedule is None or number == _MOST_PLACED:
             break
-        left = min(1.0, 0.2 * pursuit.left)
-        solution = place(table, schedule, room, left, request.seed, request.workers, pursuit.clock)
-        pursuit.offer(solution)
-        side.known(table.instance.mask()).append(tuple(schedule))
-        if fits(solution):
-            break
+        # Where the least arena is known it is asked for, once the room is met.
+        limits = [room]
+        if along.arena_bytes is not None:
+            limits.append(instance.aligned(along.arena_bytes - instance.store_bytes))
+        for limit in limits:
+            left = min(1.0, 0.2 * pursuit.left)
+            solution = place(
+                table, schedule, limit, left, request.seed, request.workers, pursuit.clock
+            )
+            pursuit.offer(solution)
+            if solution.worth.arena_bytes == along.arena_bytes:
+                return
+        side.known(instance.mask()).append(tuple(schedule))
+        if pursuit.best is not None and pursuit.best.schedule == tuple(schedule):
+            return
 
 
 def _orders(pursuit: Pursuit, along: _Line) -> Iterator[Sequence[int]]:

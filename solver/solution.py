@@ -100,9 +100,11 @@ def place(
 ) -> Solution:
     """Derive lifetimes, find addresses, and return the solution (which may exceed ``limit``)."""
     lifetimes = derive(table, schedule)
-    rectangles = [Rectangle(b.start, b.end, b.size) for b in lifetimes.blocks]
+    # What takes no bytes may stand anywhere; packing would look for a place.
+    sized = [index for index, block in enumerate(lifetimes.blocks) if block.size]
+    rectangles = [Rectangle(b.start, b.end, b.size) for b in lifetimes.blocks if b.size]
     packing = pack(rectangles, limit, seconds=seconds, seed=seed, workers=workers, clock=clock)
-    total = layout(lifetimes, packing.offsets, table.instance).arena_bytes
-    return Solution(
-        table, tuple(schedule), lifetimes, packing.offsets, worth(table, schedule, total)
-    )
+    place_of = dict(zip(sized, packing.offsets, strict=True))
+    offsets = tuple(place_of.get(index, 0) for index in range(len(lifetimes.blocks)))
+    total = layout(lifetimes, offsets, table.instance).arena_bytes
+    return Solution(table, tuple(schedule), lifetimes, offsets, worth(table, schedule, total))
