@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from memplan.solver.clock import Clock
-from memplan.solver.pebbling import Board, least_peak, within
+from memplan.solver.pebbling import Board, deep_enough, least_peak
 from memplan.solver.schedule import Table, live_peak
 
 __all__ = ["deep_within", "deepest"]
@@ -31,7 +31,7 @@ def deep_within(
         if clock.over(until):
             break
         end = clock.now() + (until - clock.now()) / (len(boards) - number)
-        steps = within(board, limit_bytes, end, clock).steps
+        steps = deep_enough(board, limit_bytes, end, clock)
         if steps is not None:
             found.append(steps)
     return found

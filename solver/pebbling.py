@@ -33,7 +33,7 @@ from dataclasses import dataclass, field
 from memplan.solver.clock import WALL, Clock
 from memplan.solver.schedule import Schedule, Table
 
-__all__ = ["Board", "Pebbled", "is_whole", "least_peak", "within"]
+__all__ = ["Board", "Pebbled", "deep_enough", "is_whole", "least_peak", "within"]
 
 Steps = tuple[tuple[int, int], ...]
 #: (operations to come, items that must be there), as bits.
@@ -43,14 +43,14 @@ State = tuple[int, int]
 _SECONDS_PER_STATE = 3e-5
 #: So many of the latest sets of the same D are asked whether they are contained.
 _REMEMBERED = 30
-#: States before a limit is given up.
-_STATES = 8_000
+#: States before a limit is given up, round by round.
+_STATES = (1_000, 4_000, 16_000, 64_000)
 #: One operation of D counts more than all others that are still to run.
 _FIRST = 1 << 20
 #: Most operations that are taken back at a time.
 _LONGEST_DESCENT = 64
-#: Limits are halved so often at most.
-_HALVINGS = 12
+#: In each round limits are halved so often at most.
+_HALVINGS = 8
 
 
 @dataclass(frozen=True)
@@ -206,29 +206,60 @@ def least_peak(
         upper_bytes: of a schedule that is known; others are of no interest.
     """
     until = clock.now() + seconds
-    exact = within(board, lower_bytes, clock.now() + 0.4 * seconds, clock, most_states=1 << 40)
+    exact = within(board, lower_bytes, clock.now() + 0.3 * seconds, clock)
     if exact.is_complete:
         return exact
-    low, high = exact.bound_bytes, upper_bytes
+    high = upper_bytes
     best: Steps | None = None
-    for _ in range(_HALVINGS):
-        limit = (low + high) // 2
-        if low >= high or clock.over(until):
-            break
-        found = within(board, limit, until, clock)
-        if found.steps is None:
-            low = limit + 1
-        else:
-            best, high = found.steps, limit
+    for states in _STATES:
+        low = exact.bound_bytes
+        for _ in range(_HALVINGS):
+            if low >= high or clock.over(until):
+                break
+            limit = (low + high) // 2
+            found = _first_within(board, limit, until, clock, states)
+            if found is None:
+                low = limit + 1
+            else:
+                best, high = found, limit
     return Pebbled(best, exact.bound_bytes, is_complete=False)
 
 
+def deep_enough(board: Board, limit_bytes: int, until: float, clock: Clock = WALL) -> Steps | None:
+    """Return a schedule whose live bytes stay within a limit, or None."""
+    for states in _STATES:
+        found = _first_within(board, limit_bytes, until, clock, states)
+        if found is not None or clock.over(until):
+            return found
+    return None
+
+
+def _first_within(
+    board: Board, limit_bytes: int, until: float, clock: Clock, states: int
+) -> Steps | None:
+    for in_order in (True, False):
+        found = within(board, limit_bytes, until, clock, states, in_order=in_order)
+        if found.steps is not None or found.is_complete:
+            return found.steps
+    return None
+
+
 def within(
-    board: Board, limit_bytes: int, until: float, clock: Clock = WALL, most_states: int = _STATES
+    board: Board,
+    limit_bytes: int,
+    until: float,
+    clock: Clock = WALL,
+    most_states: int = 1 << 40,
+    *,
+    in_order: bool = False,
 ) -> Pebbled:
     """Look for a schedule whose live bytes stay within a limit, else for one of least peak.
 
     It ends at the first that it finds, after so many states, or with the time.
+
+    Args:
+        in_order: of what runs once and fits, the last in traced order comes last.  That keeps
+            together what reads the same gradient, and proves nothing.
     """
     start: State = (board.once, board.kept)
     came_from: dict[State, tuple[State, tuple[int, ...]]] = {}
@@ -246,7 +277,8 @@ def within(
             continue
         done.add(state)
         if not to_come and not there & ~board.given:
-            return Pebbled(_path(board, came_from, start, state), peak, is_complete=True)
+            bound = 0 if in_order else peak
+            return Pebbled(_path(board, came_from, start, state), bound, not in_order)
         before = earlier.setdefault(to_come, [])
         if any(smaller & there == smaller for smaller in before[-_REMEMBERED:]):
             continue
@@ -254,9 +286,9 @@ def within(
         if len(done) % 64 == 0:
             clock.spend(64 * _SECONDS_PER_STATE)
             if len(done) > most_states or clock.over(until):
-                return Pebbled(None, peak, is_complete=False)
+                return Pebbled(None, 0 if in_order else peak, is_complete=False)
         for new_peak, new_left, new_live, new_state, works in _moves(
-            board, peak, left, live, to_come, there
+            board, peak, left, live, to_come, there, in_order
         ):
             if new_state in done or reached.get(new_state, new_peak + 1) <= new_peak:
                 continue
@@ -264,7 +296,7 @@ def within(
             came_from[new_state] = (state, works)
             number += 1
             heapq.heappush(opened, (new_peak, new_left, new_live, number, new_state))
-    return Pebbled(None, 1 << 62, is_complete=True)
+    return Pebbled(None, 0 if in_order else 1 << 62, not in_order)
 
 
 #: (peak, what is left to do, live bytes, state, operations that were taken back).
@@ -272,7 +304,7 @@ Reached = tuple[int, int, int, State, tuple[int, ...]]
 
 
 def _moves(
-    board: Board, peak: int, left: int, live: int, to_come: int, there: int
+    board: Board, peak: int, left: int, live: int, to_come: int, there: int, in_order: bool
 ) -> list[Reached]:
     """Return what could have happened last, as far as it is worth looking at."""
     producer = board.table.producer
@@ -300,6 +332,10 @@ def _moves(
                 smaller = reached
             continue
         found.append(reached)
+    if in_order:
+        fitting = [one for one in found if one[1] < left and one[0] == peak]
+        if fitting and to_come:
+            return [max(fitting, key=lambda one: one[4]), *([smaller] if smaller else [])]
     if smaller is not None:  # contained
         return [*(one for one in found if one[1] < left and one[0] == peak), smaller]
     if to_come and all(one[1] >= left or one[0] > peak for one in found):

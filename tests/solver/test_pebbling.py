@@ -28,7 +28,7 @@ def board_of(graph: OpGraph, **changes: Any) -> Board:
 
 
 def least(board: Board, limit: int = 0) -> Pebbled:
-    return within(board, limit, time.monotonic() + 60, WALL, most_states=1 << 40)
+    return within(board, limit, time.monotonic() + 60, WALL)
 
 
 def least_by_playing_forward(board: Board) -> int:
