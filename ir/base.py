@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from memplan.ir.collector import collector_paused
 from memplan.ir.errors import MemplanError
 from memplan.ir.limits import MAX_JSON_BYTES, MAX_NAME
 
@@ -52,7 +53,8 @@ class Document(Contract):
                 f"{source}: {len(text)} bytes of JSON, at most {MAX_JSON_BYTES} are read"
             )
         try:
-            return cls.model_validate_json(text)
+            with collector_paused():
+                return cls.model_validate_json(text)
         except ValidationError as failure:
             raise cls.error(f"{source}: {_first_problem(failure)}") from None
         except RecursionError:
@@ -70,11 +72,13 @@ class Document(Contract):
 
     def to_json(self) -> str:
         """Return canonical JSON: sorted keys, no spaces, one trailing newline."""
-        return canonical_json(self.model_dump(mode="json", by_alias=True)) + "\n"
+        with collector_paused():
+            return canonical_json(self.model_dump(mode="json", by_alias=True)) + "\n"
 
     def content_hash(self) -> str:
         """Return ``sha256:<hex>`` of the canonical JSON."""
-        return content_hash(self.model_dump(mode="json", by_alias=True))
+        with collector_paused():
+            return content_hash(self.model_dump(mode="json", by_alias=True))
 
 
 def canonical_json(value: Any) -> str:

@@ -54,6 +54,7 @@ from memplan.ir.check.report import RULES, Findings, FullError, Report, Rule, Ve
 from memplan.ir.check.selection import check_selection
 from memplan.ir.check.structure import resolve
 from memplan.ir.check.totals import check_limits, check_totals
+from memplan.ir.collector import collector_paused
 from memplan.ir.errors import PlanRejectedError
 from memplan.ir.graph import OpGraph
 from memplan.ir.plan import Plan
@@ -71,7 +72,7 @@ def check(graph: OpGraph, plan: Plan) -> Report:
     """
     findings = Findings()
     graph, plan = _without_caches(graph), _without_caches(plan)
-    with suppress(FullError):  # rejected, and nothing more can be said
+    with collector_paused(), suppress(FullError):  # full: rejected, and no more can be said
         _find(graph, plan, findings)
     return findings.report()
 
