@@ -38,6 +38,7 @@ from memplan.planner_service.question import (
     must_be_answerable,
     read_question,
     solver_version,
+    with_start,
 )
 from memplan.planner_service.settings import Settings
 from memplan.planner_service.store import PlanStore, open_store
@@ -235,7 +236,11 @@ async def _read_question(request: Request, settings: Settings) -> Question:
         )
     try:
         if media_type == "application/json":
-            return await _from_json(await request.body(), settings)
+            question = await _from_json(await request.body(), settings)
+            if question.start_id is None:
+                return question
+            answer = await request.app.state.jobs.answer(question.start_id)
+            return await asyncio.to_thread(with_start, question, answer)
         if media_type == "multipart/form-data":
             return await _from_upload(request, settings)
     except MemplanError as failure:

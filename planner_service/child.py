@@ -19,12 +19,14 @@ from pathlib import PurePath
 from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 
+from memplan.ir.check import require
 from memplan.ir.errors import (
     DataError,
     GraphError,
     MemplanError,
     MissingExtraError,
     ModelError,
+    PlanRejectedError,
     RequestError,
 )
 from memplan.planner_service.places import without_places
@@ -82,7 +84,12 @@ def _solve(header: dict[str, Any], payload: bytes, send: Send) -> None:
     def report(progress: Progress) -> None:
         send({"outcome": None, "progress": dataclasses.asdict(progress)})
 
-    answer = solve(question.graph, question.request, progress=report)
+    if question.start is not None:
+        try:
+            require(question.graph, question.start)
+        except PlanRejectedError as failure:  # of the solver it would be a defect
+            raise RequestError(f"start: {failure}") from None
+    answer = solve(question.graph, question.request, start=question.start, progress=report)
     send({"outcome": "answer", "answer": answer.to_json()})
 
 

@@ -7,10 +7,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from memplan.ir.answer import Answer
 from memplan.ir.base import Contract, content_hash
 from memplan.ir.errors import RequestError
 from memplan.ir.graph import OpGraph
 from memplan.ir.options import update_options
+from memplan.ir.plan import Plan
 from memplan.ir.request import PlanRequest
 from memplan.planner_service.settings import Settings
 
@@ -21,6 +23,7 @@ __all__ = [
     "question_id",
     "read_question",
     "solver_version",
+    "with_start",
 ]
 
 
@@ -29,6 +32,20 @@ class Question(Contract):
 
     graph: Annotated[OpGraph, Field(description="What plan trace writes.")]
     request: Annotated[PlanRequest, Field(description="What is wanted of the graph.")]
+    start: Annotated[
+        Plan | None,
+        Field(
+            description="A plan of the same graph, for another budget say, that the search goes on "
+            "from; it takes about an eighth of the time limit then."
+        ),
+    ] = None
+    start_id: Annotated[
+        str | None,
+        Field(
+            description="In place of start: the id of an answered question whose plan is meant.",
+            max_length=100,
+        ),
+    ] = None
 
 
 class _RequestAlone(BaseModel):
@@ -61,14 +78,16 @@ def solver_version() -> str:
 
 
 def question_id(question: Question) -> str:
-    """Return the name of a question: the content hash of graph, request and solver version."""
-    return content_hash(
-        {
-            "graph": question.graph.content_hash(),
-            "request": question.request.content_hash(),
-            "solver": solver_version(),
-        }
-    ).removeprefix("sha256:")
+    """Return the name of a question: the content hash of graph, request, start and version."""
+    parts = {
+        "graph": question.graph.content_hash(),
+        "request": question.request.content_hash(),
+        "solver": solver_version(),
+    }
+    if question.start is not None:
+        # A search that goes on from a plan ends earlier, and may find something else.
+        parts["start"] = question.start.content_hash()
+    return content_hash(parts).removeprefix("sha256:")
 
 
 def must_be_allowed(request: PlanRequest, settings: Settings) -> None:
@@ -90,6 +109,32 @@ def must_be_answerable(question: Question) -> None:
             f"batch {request.batch}: the graph holds for a batch of {graph.traced_batch} only"
         )
     update_options(graph, request)
+    if question.start is None:
+        return
+    if question.start_id is not None:
+        raise RequestError("start and start_id: send one of them, or neither")
+    if question.start.certificate.graph_hash != graph.content_hash():
+        raise RequestError("start: this is a plan of another graph; start from one of this graph")
+
+
+def with_start(question: Question, answer: str | None) -> Question:
+    """Return the question with the plan that its ``start_id`` means.
+
+    Args:
+        answer: what is stored under that id, as JSON.
+
+    Raises:
+        RequestError: nothing is, or it has no plan, or that is of another graph.
+    """
+    name = str(question.start_id)[:80]
+    if answer is None:
+        raise RequestError(f"start_id: no answer is stored under {name}; send the plan as start")
+    plan = Answer.from_json(answer, name).plan
+    if plan is None:
+        raise RequestError(f"start_id: the answer {name} has no plan; leave start_id out")
+    started = question.model_copy(update={"start": plan, "start_id": None})
+    must_be_answerable(started)
+    return started
 
 
 def _installed(distribution: str) -> str:

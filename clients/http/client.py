@@ -20,6 +20,7 @@ from memplan.ir.errors import (
     RequestError,
 )
 from memplan.ir.graph import OpGraph
+from memplan.ir.plan import Plan
 from memplan.ir.request import PlanRequest
 
 __all__ = ["PlannerClient", "ServiceError"]
@@ -96,7 +97,13 @@ class PlannerClient:
         if self._owns_http:
             self._http.close()
 
-    def plan(self, graph: OpGraph, request: PlanRequest, wait: float | None = None) -> Answer:
+    def plan(
+        self,
+        graph: OpGraph,
+        request: PlanRequest,
+        wait: float | None = None,
+        start: Plan | None = None,
+    ) -> Answer:
         """Return the answer of the server.
 
         Asking again is safe: a question is solved once, and its answer stays.  A server that has
@@ -107,9 +114,10 @@ class PlannerClient:
             request: what is wanted of it.
             wait: seconds until the caller gives up; by default the request's time limit and a
                 minute more.  The server goes on, and has the answer when asked again.
+            start: a plan of the same graph that the search goes on from.
 
         Raises:
-            RequestError, GraphError: the server finds the question wrong.
+            RequestError, GraphError: the server finds the question wrong, or ``start``.
             MissingExtraError: the server has no solver.
             PlanRejectedError: the answer is not one to this question, contradicts itself, or has a
                 wrong plan; it is checked here, whatever the server has done.
@@ -117,10 +125,11 @@ class PlannerClient:
         """
         seconds = request.time_limit_seconds + 60 if wait is None else wait
         deadline = time.monotonic() + seconds
+        question = {"graph": graph, "request": request} | ({"start": start} if start else {})
         body = canonical_json(
             {
-                "graph": graph.model_dump(mode="json", by_alias=True),
-                "request": request.model_dump(mode="json", by_alias=True),
+                name: document.model_dump(mode="json", by_alias=True)
+                for name, document in question.items()
             }
         )
         response = self._ask(body, deadline)

@@ -41,7 +41,7 @@ def test_solve_reaches_a_model_that_is_named_like_a_command(
         (["graph.json", "--budget", "1MB", "--compute-limit", "nan"], "--compute-limit nan"),
         (["graph.json", "--budget", "1MB", "--seed", str(2**70)], "--seed"),
         (["verify", "graph.json"], "PLAN"),
-        (["verfiy"], "no command (solve, trace, verify, run, export, pack, serve)"),
+        (["verfiy"], "no command (solve, frontier, trace, verify, run, export, pack, serve)"),
     ],
 )
 def test_usage_errors_are_one_line_and_exit_2(

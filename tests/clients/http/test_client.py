@@ -198,3 +198,15 @@ def test_addresses_without_a_scheme(address: str) -> None:
 def test_addresses_that_cannot_be() -> None:
     with PlannerClient("http://[bad") as client, pytest.raises(ServiceError, match="bad"):
         client.health()
+
+
+def test_a_plan_to_go_on_from(client: PlannerClient, worker: FakeWorker) -> None:
+    asked = question()
+    first = client.plan(asked.graph, asked.request, wait=10)
+    less = asked.request.model_copy(update={"budget_bytes": 900_000})
+    second = client.plan(asked.graph, less, wait=10, start=first.plan)
+    assert second.plan is not None
+    assert worker.solved[1].start == first.plan
+    worker.failure = ProblemError(422, "invalid-request", "start: plan for chain rejected")
+    with pytest.raises(RequestError, match="rejected"):
+        client.plan(asked.graph, asked.request, wait=10, start=second.plan)
