@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from ortools.sat.python import cp_model
@@ -10,7 +11,7 @@ from ortools.sat.python import cp_model
 from memplan.solver.clock import WALL, Clock
 from memplan.solver.native import run_watched
 
-__all__ = ["solve_model"]
+__all__ = ["Assignment", "Interim", "solve_model"]
 
 
 def solve_model(
@@ -21,12 +22,12 @@ def solve_model(
     clock: Clock = WALL,
     *,
     lns_only: bool = False,
-    watch: Callable[[int | None, int | None], object] | None = None,
+    watch: Callable[[Interim], object] | None = None,
 ) -> tuple[cp_model.CpSolver, cp_model.CpSolverStatus]:
     """Solve ``model`` within ``seconds``; the clock's ``stop`` is polled ten times a second.
 
     Args:
-        watch: called as often, with the best objective and the bound so far; None: none yet.
+        watch: called as often, with what was found and proved so far.
     """
     solver = cp_model.CpSolver()
     parameters = solver.parameters
@@ -39,30 +40,52 @@ def solve_model(
     clock.limit(solver, seconds)
     work, look = partial(solver.solve, model), None
     if watch is not None:
-        latest = _Latest()
-        solver.best_bound_callback = latest.take_bound
-        work = partial(solver.solve, model, latest)
-        look = partial(latest.tell, watch)
+        listener = _Listener()
+        solver.best_bound_callback = listener.take_bound
+        work = partial(solver.solve, model, listener)
+        look = partial(watch, listener.interim)
     status = run_watched(work, clock, solver.stop_search, look)
     assert status is not None
     clock.charge(solver)
     return solver, status
 
 
-class _Latest(cp_model.CpSolverSolutionCallback):
-    """The best objective and bound so far; CP-SAT tells them from threads of its own."""
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A value per variable of a model, by index; asked as a solver is."""
+
+    numbers: tuple[int, ...]
+
+    def value(self, variable: cp_model.IntVar) -> int:
+        """Return the value of a variable."""
+        return self.numbers[variable.index]
+
+    def boolean_value(self, literal: cp_model.IntVar) -> bool:
+        """Return whether a variable that is 0 or 1 is 1."""
+        return bool(self.numbers[literal.index])
+
+
+@dataclass(slots=True)
+class Interim:
+    """What CP-SAT has found and proved so far; None: nothing yet."""
+
+    objective: int | None = None
+    bound: int | None = None
+    best: Assignment | None = None
+
+
+class _Listener(cp_model.CpSolverSolutionCallback):
+    """Takes what CP-SAT tells from threads of its own."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: int | None = None
-        self.proved: int | None = None
+        self.interim = Interim()
 
     def on_solution_callback(self) -> None:
-        self.found = round(self.objective_value)
-        self.take_bound(self.best_objective_bound)
+        interim = self.interim
+        interim.objective = round(self.objective_value)
+        interim.bound = round(self.best_objective_bound)
+        interim.best = Assignment(tuple(self.response_proto.solution))
 
     def take_bound(self, bound: float) -> None:
-        self.proved = round(bound)
-
-    def tell(self, watch: Callable[[int | None, int | None], object]) -> None:
-        watch(self.found, self.proved)
+        self.interim.bound = round(bound)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from ortools.sat.python import cp_model
 
 from memplan.solver.build_instance import fix_mask
+from memplan.solver.cp import Assignment
 from memplan.solver.joint.variables import JointModel
 from memplan.solver.schedule import Block, Lifetimes, Table, live_bytes
 from memplan.solver.solution import Solution, layout, worth
 
 __all__ = ["extract", "extract_schedule"]
 
-Values = cp_model.CpSolver | cp_model.CpSolverSolutionCallback
+Values = cp_model.CpSolver | Assignment
 
 
 def extract_schedule(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from ortools.sat.python import cp_model
 
 from memplan.solver.clock import WALL, Clock
-from memplan.solver.cp import solve_model
+from memplan.solver.cp import Assignment, Interim, solve_model
 from memplan.solver.joint.extract import extract
 from memplan.solver.joint.hint import add_hints, fits_model
 from memplan.solver.joint.variables import Expression, JointModel
@@ -44,7 +44,7 @@ def solve_levels(
     """Optimise the levels in turn; each is held at its value while the next is improved.
 
     Args:
-        on_solution: called with the best solution of each level.
+        on_solution: called with better solutions as they are found, those of each level last.
         on_proof: called ten times a second with what is proved of the model so far.
     """
     result = LevelResult()
@@ -68,6 +68,11 @@ def solve_levels(
             joint.model.maximize(expression)
         else:
             joint.model.minimize(expression)
+        watch = None
+        if on_proof is not None or on_solution is not None:
+            # When CP-SAT says what depends on the wall: not where answers must not differ.
+            timed = not joint.instance.request.deterministic
+            watch = _Watch(joint, result.proof, name, on_proof, on_solution if timed else None)
         # Later levels keep a share; what an earlier one does not use goes to the next.
         solver, status = solve_model(
             joint.model,
@@ -76,7 +81,7 @@ def solve_levels(
             workers,
             clock,
             lns_only=lns_only and best is not None,
-            watch=None if on_proof is None else _watch(result.proof, name, on_proof),
+            watch=watch,
         )
         if status == cp_model.INFEASIBLE:
             # With upper levels held the held solution itself is feasible: only the first level
@@ -99,13 +104,27 @@ def solve_levels(
     return result
 
 
-def _watch(
-    before: Proof, name: str, on_proof: Callable[[Proof], object]
-) -> Callable[[int | None, int | None], None]:
-    def watch(value: int | None, bound: int | None) -> None:
-        if bound is not None:
-            proof = replace(before)
-            setattr(proof, name, bound)
-            on_proof(proof)
+class _Watch:
+    """Hands on what CP-SAT finds and proves about a level while it is at work."""
 
-    return watch
+    def __init__(
+        self,
+        joint: JointModel,
+        before: Proof,
+        name: str,
+        on_proof: Callable[[Proof], object] | None,
+        on_solution: Callable[[Solution], object] | None,
+    ) -> None:
+        self._joint, self._before, self._name = joint, before, name
+        self._on_proof, self._on_solution = on_proof, on_solution
+        self._seen: Assignment | None = None
+
+    def __call__(self, interim: Interim) -> None:
+        best = interim.best
+        if best is not None and best is not self._seen and self._on_solution is not None:
+            self._seen = best
+            self._on_solution(extract(self._joint, best))
+        if interim.bound is not None and self._on_proof is not None:
+            proof = replace(self._before)
+            setattr(proof, self._name, interim.bound)
+            self._on_proof(proof)
