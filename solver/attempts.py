@@ -81,6 +81,10 @@ class Side:
             self._estimate = estimate_memory(self.instance, reach_samples)
         return self._estimate
 
+    def forget_estimate(self) -> None:
+        """Let the next one be made anew, of as many samples as it is asked for."""
+        self._estimate = None
+
     def known(self, mask: Mask) -> list[Steps]:
         """Return schedules for ``mask`` that were found before; the list may be added to."""
         return self._known.setdefault(frozenset(mask.values()), [])

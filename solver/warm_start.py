@@ -101,6 +101,9 @@ def go_on_from(pursuit: Pursuit, sides: list[Side], plans: Sequence[Plan], secon
         _polish(pursuit, sides, side, until)
     else:
         _look_around(pursuit, sides, side, start, until)
+        if pursuit.best is None:
+            for side in sides:
+                side.forget_estimate()  # a cold search has the time for a better one
 
 
 def _start(pursuit: Pursuit, plan: Plan) -> tuple[Side, Start]:
@@ -119,6 +122,8 @@ def _offer(pursuit: Pursuit, side: Side, start: Start) -> None:
     side.known(start.mask).append(start.steps)
     if start.solution is not None:
         pursuit.offer(start.solution)
+    else:
+        offer_as_it_is(pursuit, Table.of(fix_mask(side.instance, start.mask)), start.steps)
 
 
 def _nearest(pursuit: Pursuit, starts: list[tuple[Side, Start]]) -> tuple[Side, Start]:
