@@ -10,10 +10,12 @@ from memplan.solver.bounds import ByteBound
 from memplan.solver.build_instance import fix_mask
 from memplan.solver.carry_over import carried_over
 from memplan.solver.clock import WALL, Clock
+from memplan.solver.deep import deep_within
 from memplan.solver.heuristics import Found, find_schedules, smallest_peak
 from memplan.solver.instance import Instance
 from memplan.solver.levels import Proof
 from memplan.solver.mask_estimate import MemoryEstimate, estimate_memory
+from memplan.solver.orders import starting_orders
 from memplan.solver.progress import Progress, Reporter
 from memplan.solver.relaxation.recomputation import RecomputationBound
 from memplan.solver.relaxation.timeline import Timeline
@@ -294,16 +296,29 @@ def shrink(pursuit: Pursuit, side: Side, mask: Mask, seconds: float) -> None:
     """Look for the smallest plan of a mask, whatever it costs."""
     instance = fix_mask(side.instance, mask)
     table = Table.of(instance)
+    clock, until = pursuit.clock, pursuit.clock.now() + seconds
     found = smallest_peak(
         table,
         max(0, side.bound.bytes - instance.store_bytes),
-        0.7 * seconds,
+        0.6 * seconds,
         pursuit.next_seed(),
-        pursuit.clock,
+        clock,
+        pebbling=pursuit.techniques.pebbling,
     )
-    if found.least:
-        pursuit.offer(
-            place(
-                table, found.least, None, 0.3 * seconds, pursuit.request.seed, clock=pursuit.clock
-            )
-        )
+    if not found.least or found.least_peak is None:
+        return
+    seed = pursuit.request.seed
+    solution = place(table, found.least, None, 0.15 * seconds, seed, clock=clock)
+    pursuit.offer(solution)
+    # Where packing exceeds the peak, schedules with a little more room may pack into less.
+    low, high = found.least_peak, solution.worth.arena_bytes - instance.store_bytes
+    orders = starting_orders(table)
+    while low < high and not clock.over(until) and pursuit.techniques.pebbling:
+        limit = (low + high) // 2
+        for steps in deep_within(table, orders, limit, until, clock):
+            if table.within_compute(steps):
+                left = 0.3 * max(0.0, until - clock.now())
+                solution = place(table, steps, limit, left, seed, clock=clock)
+                pursuit.offer(solution)
+                high = min(high, solution.worth.arena_bytes - instance.store_bytes)
+        low = limit + 1

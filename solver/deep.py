@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from memplan.solver.clock import Clock
+from memplan.solver.local_search.leave_out import with_less_recomputed
 from memplan.solver.pebbling import Board, deep_enough, least_peak
 from memplan.solver.schedule import Table, live_peak
 
@@ -33,7 +34,7 @@ def deep_within(
         end = clock.now() + (until - clock.now()) / (len(boards) - number)
         steps = deep_enough(board, limit_bytes, end, clock)
         if steps is not None:
-            found.append(steps)
+            found.append(with_less_recomputed(table, steps, limit_bytes, end, clock))
     return found
 
 
@@ -54,9 +55,10 @@ def deepest(
             break
         seconds = (until - clock.now()) / (len(boards) - number)
         steps = least_peak(board, lower_bytes, least, seconds, clock).steps
-        if steps is not None:
-            found.append(steps)
-            least = min(least, live_peak(table, steps) or least)
+        peak = None if steps is None else live_peak(table, steps)
+        if steps is not None and peak is not None:
+            least = min(least, peak)
+            found.append(with_less_recomputed(table, steps, least, until, clock))
     return found
 
 

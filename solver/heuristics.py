@@ -154,17 +154,21 @@ def smallest_peak(
     seconds: float,
     seed: int,
     clock: Clock = WALL,
+    *,
+    pebbling: bool = True,
 ) -> Found:
-    """Look for the schedule of least peak: greedy starts at falling limits, then annealing."""
+    """Look for the schedule of least peak: deep recomputation, greedy starts at falling
+    limits, then annealing."""
     until = clock.now() + seconds
-    midway = clock.now() + 0.4 * seconds
+    midway = clock.now() + 0.7 * seconds
     chance = random.Random(seed)
     found = Found()
     orders = _starting_orders(table, Techniques())
     for order in orders:
         found.add(table, order, 0)
-    for deep in deepest(table, orders, lower_bytes, clock.now() + 0.25 * seconds, clock):
-        found.add(table, deep, 0)
+    if pebbling:
+        for deep in deepest(table, orders, lower_bytes, clock.now() + 0.5 * seconds, clock):
+            found.add(table, deep, 0)
     flat = flatten(table, 0)
     runs = [GreedyRuns(table, order, flat) for order in orders]
     while found.least_peak is not None and not clock.over(midway):

@@ -12,10 +12,11 @@ from memplan.solver.bounds import lower_bound
 from memplan.solver.build_instance import fix_mask
 from memplan.solver.clock import WALL
 from memplan.solver.deep import deep_within, deepest
+from memplan.solver.local_search.leave_out import with_less_recomputed
 from memplan.solver.orders import starting_orders
 from memplan.solver.pebbling import Board, Pebbled, within
 from memplan.solver.schedule import Table, live_peak
-from tests.solver.problems import instance_of, line, skip, table_of
+from tests.solver.problems import instance_of, line, skip, steps, table_of
 from tests.support.hand_graphs import chain, diamond, statistics, two_layers
 from tests.support.random_graphs import random_graph
 
@@ -160,3 +161,12 @@ def test_deep_starts_fit_where_a_schedule_exists() -> None:
     assert min(live_peak(table, steps) or 0 for steps in fitting) <= peak
     assert all((live_peak(table, steps) or 0) >= peak
                for steps in deep_within(table, orders, peak - 1, until, WALL))  # fmt: skip
+
+
+def test_what_a_limit_does_not_need_is_left_out() -> None:
+    table = table_of(skip())
+    again = steps(table, "f", "g", "h", "k", "f", "join")
+    until = WALL.now() + 60
+    assert with_less_recomputed(table, again, 176, until) == (*again[:4], again[5])
+    assert with_less_recomputed(table, again, 120, until) == tuple(again)
+    assert with_less_recomputed(table, again, 119, until) == tuple(again)
