@@ -142,12 +142,14 @@ class LinearProgram:
             if cost:
                 model.objective.set_linear_coefficient(variable, float(cost))
         for terms, bound in self.rows:
-            row = model.add_linear_constraint(lb=float(bound))
             factors: dict[int, int] = {}
             for index, factor in terms:
                 factors[index] = factors.get(index, 0) + factor
+            # HiGHS's tolerance is absolute: factors of one order keep it from asking too much.
+            scale = max((abs(factor) for factor in factors.values()), default=0) or 1
+            row = model.add_linear_constraint(lb=bound / scale)
             for index, factor in factors.items():
-                row.set_coefficient(variables[index], float(factor))
+                row.set_coefficient(variables[index], factor / scale)
         return model
 
     def multipliers(self, seconds: float, clock: Clock) -> list[float]:
