@@ -116,15 +116,13 @@ def _solve(
             line, room, request.modelled_computations, max(0.05, until - clock.now()),
             pursuit.next_seed(), request.workers, clock,
         )  # fmt: skip
-        restrictions = (
+        limits = (
             RESTRICTIONS[True],
             f"at most {request.modelled_computations} computations of one operation",
             _ONCE_IN_ORDER,
         )
         extra_ns = solved.extra_ns if solved.exact and not line.late else 0
-        other = _Line(
-            table, start, line, LineOptimum(solved.order, extra_ns, closed=False), restrictions
-        )
+        other = _Line(table, start, line, LineOptimum(solved.order, extra_ns, closed=False), limits)
         if solved.order is not None:
             other.best = LineOptimum(solved.order, extra_ns, closed=extra_ns >= other.cost_ns)
             _take(along, other)

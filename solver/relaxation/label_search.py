@@ -23,6 +23,7 @@ from memplan.solver.packing.flat import Integers
 __all__ = ["Effort", "Labels", "find_schedule"]
 
 Masks = NDArray[np.uint64]
+Shorts = NDArray[np.int32]
 
 _ONE = np.uint64(1)
 
@@ -96,7 +97,7 @@ def _scrambled(bits: np.uint64, other: int) -> np.uint64:
 
 
 @compiled
-def _slot(table, held, place, bits, p):  # type: ignore[no-untyped-def]  # compiled
+def _slot(table: Shorts, held: Masks, place: Shorts, bits: np.uint64, p: int) -> np.int64:
     """Return the slot of a label, or the free one where it belongs."""
     mask = len(table) - 1
     slot = np.int64(_scrambled(bits, p * 7919)) & mask
@@ -106,12 +107,12 @@ def _slot(table, held, place, bits, p):  # type: ignore[no-untyped-def]  # compi
 
 
 @compiled
-def _before(a, b, worth, noise):  # type: ignore[no-untyped-def]  # compiled
-    return worth[a] < worth[b] or (worth[a] == worth[b] and noise[a] < noise[b])
+def _before(a: int, b: int, worth: Integers, noise: Masks) -> bool:
+    return bool(worth[a] < worth[b] or (worth[a] == worth[b] and noise[a] < noise[b]))
 
 
 @compiled
-def _push(heap, count, one, worth, noise):  # type: ignore[no-untyped-def]  # compiled
+def _push(heap: Shorts, count: int, one: int, worth: Integers, noise: Masks) -> None:
     i = count
     while i > 0 and _before(one, heap[(i - 1) // 2], worth, noise):
         heap[i] = heap[(i - 1) // 2]
@@ -120,7 +121,7 @@ def _push(heap, count, one, worth, noise):  # type: ignore[no-untyped-def]  # co
 
 
 @compiled
-def _pop(heap, count, worth, noise):  # type: ignore[no-untyped-def]  # compiled
+def _pop(heap: Shorts, count: int, worth: Integers, noise: Masks) -> int:
     """Return the first; ``count`` is what is left."""
     first, last = heap[0], heap[count]
     i = 0
@@ -133,11 +134,19 @@ def _pop(heap, count, worth, noise):  # type: ignore[no-untyped-def]  # compiled
         heap[i] = heap[child]
         i = child
     heap[i] = last
-    return first
+    return int(first)
 
 
 @compiled
-def _search(labels, limit, most, effort, table, parent, action):  # type: ignore[no-untyped-def]  # compiled
+def _search(
+    labels: Labels,
+    limit: int,
+    most: int,
+    effort: Effort,
+    table: Shorts,
+    parent: Shorts,
+    action: Shorts,
+) -> tuple[int, int, bool]:
     """Return (label at the end or -1, its cost, whether nothing was left out)."""
     end, items = len(labels.reads), len(labels.size)
     nodes = effort.labels
@@ -170,7 +179,7 @@ def _search(labels, limit, most, effort, table, parent, action):  # type: ignore
             if table[_slot(table, held, place, now, p)] - 1 != label and label > 0:
                 continue  # reached for less since
             if p == end and not kept & ~now:
-                return label, cost[label], complete
+                return label, int(cost[label]), complete
             if taken == effort.width:
                 complete = False
                 break

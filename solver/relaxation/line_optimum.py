@@ -132,10 +132,13 @@ class LineSearch:
         Without one the answer is closed, if there is none.
         """
         limit = limit_bytes // self.unit_bytes
-        order, cost, complete = self._find(cost_ns // self.unit_ns, 1, seed, limit)
-        if order is None:
-            return LineOptimum(None, 0, complete)
-        return LineOptimum(tuple(order), cost * self.unit_ns, closed=False)
+        for width in range(1, len(_WIDTHS)):
+            order, cost, complete = self._find(cost_ns // self.unit_ns, width, seed, limit)
+            if order is not None:
+                return LineOptimum(tuple(order), cost * self.unit_ns, closed=False)
+            if complete:
+                break
+        return LineOptimum(None, 0, complete)
 
     def _kept(self, relaxed: Relaxed) -> tuple[dict[int, int], ...]:
         """Return values of variables about what the linear solution keeps throughout.

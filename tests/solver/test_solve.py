@@ -38,10 +38,16 @@ def test_an_answer_carries_its_proof(name: str) -> None:
 
 
 def test_bounds_that_need_a_limit_on_computations_say_so() -> None:
-    answer = solve(skip(), request(skip(), 120, time_limit_seconds=30.0, computations=2))
+    asked = request(skip(), 120, time_limit_seconds=30.0, computations=2)
+    answer = solve(skip(), asked, techniques=Techniques.without("line_model"))
     assert answer.plan is not None and answer.status == "optimal"
     restrictions = answer.plan.certificate.restrictions
     assert restrictions == ("at most 2 computations of one operation",)
+    # Its operations have one order, along which the search supposes nothing.
+    along = solve(skip(), asked)
+    assert along.plan is not None and along.status == "optimal"
+    assert along.plan.certificate.restrictions == ()
+    assert worth_of(along) == worth_of(answer)
 
 
 def test_a_plan_that_meets_bounds_without_restrictions_has_none() -> None:
