@@ -2,6 +2,8 @@
 
     python -m benchmarks.planners [--instances FOLDER] [--budgets 0.7,0.5] [--seconds 60]
 
+    python -m benchmarks.planners --only resnet50-224,vgg16-224 --budgets 0.8,0.6,0.5,0.4
+
 Lines are kept in ``build/`` as they are measured, so that an interrupted run goes on where it
 stopped; the section of the document is written from all of them.
 """
@@ -17,6 +19,7 @@ from pathlib import Path
 from benchmarks.machine import commit
 from benchmarks.planners.instances import default_instances, from_folder
 from benchmarks.planners.lines import Line, Smallest, measure, smallest_bytes
+from benchmarks.planners.networks import NETWORKS
 from benchmarks.planners.problem import Problem
 from benchmarks.planners.registry import ABOUT, PLANNERS
 from benchmarks.planners.report import budget_table, section
@@ -96,7 +99,9 @@ def _measure(
 
 
 def _problems(options: argparse.Namespace) -> list[Problem]:
-    problems = from_folder(options.instances) if options.instances else default_instances()
+    if not options.instances:
+        return list(default_instances(options.only))
+    problems = from_folder(options.instances)
     return [problem for problem in problems if not options.only or problem.name in options.only]
 
 
@@ -105,7 +110,12 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks.planners", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--instances", type=Path, help="a folder of JSON instances")
-    parser.add_argument("--only", type=_words, default=(), help="names of instances")
+    parser.add_argument(
+        "--only",
+        type=_words,
+        default=(),
+        help=f"names of instances; large networks by name only: {', '.join(NETWORKS)}",
+    )
     parser.add_argument("--budgets", type=_fractions, default=(0.7, 0.5), help="of plain peak")
     parser.add_argument("--seconds", type=float, default=60.0, help="limit of each planner")
     parser.add_argument(

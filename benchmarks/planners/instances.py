@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from benchmarks.planners.networks import NETWORKS
 from benchmarks.planners.problem import Problem, load_problem
 from benchmarks.planners.torch_graphs import MODELS, traced
 
@@ -15,14 +16,19 @@ _CHAINS = ((20, 0), (40, 0), (80, 0))
 _LAYERED = ((20, 1), (40, 2), (80, 3), (200, 4), (500, 5))
 
 
-def default_instances() -> Iterator[Problem]:
-    """Yield the synthetic problems, smallest first, and then those of torch models."""
-    for operations, seed in _CHAINS:
-        yield chain(operations, seed)
-    for operations, seed in _LAYERED:
-        yield layered(operations, seed)
+def default_instances(only: Collection[str] = ()) -> Iterator[Problem]:
+    """Yield the synthetic problems, smallest first, and then those of torch models.
+
+    Args:
+        only: names of those that are wanted; empty: all but the large networks, which are known by
+            name only.
+    """
+    synthetic = [chain(operations, seed) for operations, seed in _CHAINS]
+    synthetic += [layered(operations, seed) for operations, seed in _LAYERED]
+    yield from (problem for problem in synthetic if not only or problem.name in only)
     for name in MODELS:
-        yield traced(name).problem
+        if name in only or (not only and name not in NETWORKS):
+            yield traced(name).problem
 
 
 def from_folder(folder: Path) -> Iterator[Problem]:

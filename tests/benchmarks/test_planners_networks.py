@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.planners.instances import default_instances
+from benchmarks.planners.networks import NETWORKS
+from benchmarks.planners.problem import simulate
+from benchmarks.planners.torch_graphs import MODELS
+
+
+def test_large_networks_are_instances_by_name() -> None:
+    (problem,) = default_instances(["vgg16-224"])
+    assert problem.name == "vgg16-224"
+    # Activations of the first convolution: batch 8, 64 channels, 224 x 224, fp32.
+    assert max(problem.sizes_bytes) >= 8 * 64 * 224 * 224 * 4
+    # 15.3 GMACs an image forward in the convolutions, and about twice that backward.
+    assert 3 * 8 * 15.3e9 < problem.base_cost < 3.3 * 8 * 15.3e9
+    assert simulate(problem, range(problem.count)).peak_bytes == problem.plain_peak_bytes
+
+
+def test_all_of_them_are_known_to_the_partitioner() -> None:
+    assert NETWORKS.keys() < MODELS.keys()
+
+
+@pytest.mark.parametrize("names", [["chain-20-seed0"], ["chain-20-seed0", "layered-30"]])
+def test_only_what_is_asked_for_is_made(names: list[str]) -> None:
+    assert [problem.name for problem in default_instances(names)] == ["chain-20-seed0"]
