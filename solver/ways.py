@@ -80,35 +80,83 @@ def saving_ways(table: Table) -> dict[int, int]:
     Starts with the fastest and flips one operation at a time while the bytes of forward tensors
     that backward operations read become fewer.
     """
-    ways = fastest_ways(table)
+    saved = _Saved(table, fastest_ways(table))
     single = _single(table)
-    open_choices = [index for index, allowed in enumerate(single) if len(allowed) > 1]
-    best = _saved_bytes(table, ways)
     improved = True
     while improved:
         improved = False
-        for index in open_choices:
-            current = ways[index]
-            for way in single[index]:
-                if way != current:
-                    ways[index] = way
-                    saved = _saved_bytes(table, ways)
-                    if saved < best:
-                        best, current, improved = saved, way, True
-            ways[index] = current
-    return ways
+        for index, allowed in enumerate(single):
+            if len(allowed) < 2:
+                continue
+            current, best = saved.ways[index], saved.bytes
+            for way in allowed:
+                saved.switch(index, way)
+                if saved.bytes < best:
+                    best, current, improved = saved.bytes, way, True
+            saved.switch(index, current)
+    return saved.ways
 
 
-def _saved_bytes(table: Table, ways: Mapping[int, int]) -> int:
-    works = table.instance.works
-    forward: set[int] = set(table.given)
-    saved: set[int] = set()
-    for work, way in needed_schedule(table, ways):
-        if works[work].phase == "forward":
-            forward.update(table.writes[work])
-        else:
-            saved.update(item for item in table.reads[work][way] if item in forward)
-    return sum(table.size[item] for item in saved)
+class _Saved:
+    """The bytes of forward tensors that backward operations read, while ways change one by one.
+
+    Ways that cover others are none of these.
+    """
+
+    def __init__(self, table: Table, ways: Mapping[int, int]) -> None:
+        self.table = table
+        self.ways = dict(ways)
+        self.bytes = 0
+        works = table.instance.works
+        self.is_backward = [work.phase != "forward" for work in works]
+        #: Items of the forward pass, and what is given.
+        self.counts = [False] * len(table.size)
+        for item in table.given:
+            self.counts[item] = True
+        for item, work in table.producer.items():
+            self.counts[item] = not self.is_backward[work]
+        #: Operations that read an item, and backward ones of them; what is kept is read once more.
+        self.readers = [int(item in table.kept) for item in range(len(table.size))]
+        self.later = [0] * len(table.size)
+        self.running = [False] * len(works)
+        for work, _ in needed_schedule(table, ways):
+            self._start(work)
+
+    def switch(self, work: int, way: int) -> None:
+        """Let an operation go another way; what is then needed, or not needed any more, follows."""
+        old, self.ways[work] = self.ways[work], way
+        if self.running[work] and old != way:
+            self._count(work, way, 1)
+            self._count(work, old, -1)
+
+    def _start(self, work: int) -> None:
+        if not self.running[work]:
+            self.running[work] = True
+            self._count(work, self.ways[work], 1)
+
+    def _count(self, first: int, first_way: int, first_change: int) -> None:
+        """Add a reader to what a way reads, or take one away; go on with those that read for it."""
+        table = self.table
+        waiting = [(first, first_way, first_change)]
+        while waiting:
+            work, way, change = waiting.pop()
+            for item in table.reads[work][way]:
+                self.readers[item] += change
+                if self.is_backward[work] and self.counts[item]:
+                    before = self.later[item]
+                    self.later[item] += change
+                    is_saved = int(before + change > 0) - int(before > 0)
+                    self.bytes += is_saved * table.size[item]
+                producer = table.producer.get(item)
+                if producer is None or self.running[producer] == self._is_needed(producer):
+                    continue
+                self.running[producer] = not self.running[producer]
+                change_there = 1 if self.running[producer] else -1
+                waiting.append((producer, self.ways[producer], change_there))
+
+    def _is_needed(self, work: int) -> bool:
+        demanded = self.table.instance.works[work].demanded[0]
+        return demanded or any(self.readers[item] for item in self.table.writes[work])
 
 
 def _reader_counts(table: Table) -> dict[int, int]:

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import pytest
+
 from memplan.ir.request import LayerUpdate
 from memplan.solver.schedule import Table, live_peak
 from memplan.solver.ways import (
@@ -12,6 +16,7 @@ from memplan.solver.ways import (
 )
 from tests.solver.problems import skip, steps, table_of
 from tests.support.hand_graphs import two_layers
+from tests.support.random_graphs import random_graph
 
 
 def _names(table: Table, schedule: list[tuple[int, int]]) -> list[str]:
@@ -83,3 +88,30 @@ def test_updates_are_not_dropped() -> None:
     table = table_of(two_layers())
     plain = needed_schedule(table, fastest_ways(table))
     assert without_unread(table, plain) == plain
+
+
+def _saved_bytes(table: Table, ways: Mapping[int, int]) -> int:
+    """What backward operations read of what forward ones write, or of the inputs."""
+    works = table.instance.works
+    forward = set(table.given)
+    saved = set()
+    for work, way in needed_schedule(table, ways):
+        if works[work].phase == "forward":
+            forward.update(table.writes[work])
+        else:
+            saved.update(forward.intersection(table.reads[work][way]))
+    return sum(table.size[item] for item in saved)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_no_other_way_of_one_operation_saves_more(seed: int) -> None:
+    graph = random_graph(seed, "train")
+    update = tuple(LayerUpdate(layer=layer.id, weight="whole") for layer in graph.layers)
+    table = table_of(graph, update=update)
+    ways = saving_ways(table)
+    least = _saved_bytes(table, ways)
+    assert least <= _saved_bytes(table, fastest_ways(table))
+    for work in ways:
+        for way in table.allowed[work]:
+            if not table.covers[work][way]:
+                assert _saved_bytes(table, {**ways, work: way}) >= least
