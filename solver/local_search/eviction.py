@@ -69,21 +69,16 @@ def eviction_for(flat: Flat, order: Numbers) -> Eviction:
                 option[work] = each
                 break
     option[flat.work_of[order]] = order
-    uses: list[list[int]] = [[] for _ in range(items)]
-    for position, each in enumerate(order):
-        for item in flat.read_item[flat.read_start[each] : flat.read_start[each + 1]]:
-            uses[item].append(position)
-    readers: list[list[int]] = [[] for _ in range(items)]
-    for work in range(works):
-        if flat.recomputable[work]:
-            first, end = flat.read_start[option[work]], flat.read_start[option[work] + 1]
-            for item in flat.read_item[first:end]:
-                readers[item].append(work)
-    for item in range(items):
-        if flat.kept[item]:
-            uses[item].append(len(order))
-    use_start, use = _joined(uses)
-    reader_start, reader = _joined(readers)
+    positions, items_read = _reads(flat, order)
+    kept = np.flatnonzero(flat.kept)
+    use_start, use = _grouped(
+        np.concatenate((items_read, kept)),
+        np.concatenate((positions, np.full(len(kept), len(order)))),
+        items,
+    )
+    again = np.flatnonzero(flat.recomputable)
+    numbers, items_read = _reads(flat, option[again])
+    reader_start, reader = _grouped(items_read, again[numbers], items)
     producer = flat.producer
     evictable = (flat.size > 0) & (producer >= 0) & flat.recomputable[producer]
     most = max(len(order), works) + 2
@@ -112,9 +107,19 @@ def eviction_for(flat: Flat, order: Numbers) -> Eviction:
     )
 
 
-def _joined(lists: list[list[int]]) -> tuple[Numbers, Numbers]:
-    start = np.cumsum([0, *(len(each) for each in lists)]).astype(np.int64)
-    return start, np.array([value for each in lists for value in each], dtype=np.int64)
+def _reads(flat: Flat, options: Numbers) -> tuple[Numbers, Numbers]:
+    """Return what options read: for each operand the place of its option, and the item."""
+    first, end = flat.read_start[options], flat.read_start[options + 1]
+    places = np.repeat(np.arange(len(options)), end - first)
+    within = np.arange(len(places)) - np.repeat(np.cumsum(end - first) - (end - first), end - first)
+    return places, flat.read_item[first[places] + within]
+
+
+def _grouped(keys: Numbers, values: Numbers, count: int) -> tuple[Numbers, Numbers]:
+    """Return where the values of each key from 0 to ``count`` start, and them, in their order."""
+    start = np.zeros(count + 1, np.int64)
+    np.cumsum(np.bincount(keys, minlength=count), out=start[1:])
+    return start, values[np.argsort(keys, kind="stable")].astype(np.int64)
 
 
 # Whoever gets a tuple of arrays counts references to each of them, so what is called for every step
