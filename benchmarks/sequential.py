@@ -51,11 +51,25 @@ _MOST_PROBES = 8
 _NARROW = 1.02
 
 
-def estimates_of(graph: OpGraph, request: PlanRequest) -> Estimates:
-    """Return the estimate for each micro-batch that the request allows."""
-    return {
-        samples: estimate_memory(build_instance(graph, request, samples))
+def estimates_of(
+    graph: OpGraph, request: PlanRequest, reach_samples: int | None = None
+) -> Estimates:
+    """Return the estimate for each micro-batch that the request allows.
+
+    Where the request leaves no choice of the mask the estimate is empty.
+
+    Args:
+        reach_samples: as of ``estimate_memory``; None: every layer is measured.
+    """
+    instances = {
+        samples: build_instance(graph, request, samples)
         for samples in allowed_micro_batches(graph, request)
+    }
+    return {
+        samples: MemoryEstimate(0, ())
+        if instance.fixed
+        else estimate_memory(instance, reach_samples)
+        for samples, instance in instances.items()
     }
 
 
@@ -67,7 +81,10 @@ def plan_sequentially(graph: OpGraph, request: PlanRequest, estimates: Estimates
     Raises:
         PlanRejectedError: the plan is wrong (a defect of memplan).
     """
-    masks = {each: choose_mask(estimates[each], request.budget_bytes) for each in estimates}
+    masks = {
+        each: choose_mask(estimate, request.budget_bytes) if estimate.layers else None
+        for each, estimate in estimates.items()
+    }
     deadline = time.monotonic() + request.time_limit_seconds
     for number, (samples, mask) in enumerate(masks.items()):
         left = max(0.0, deadline - time.monotonic()) / (len(masks) - number)
