@@ -25,6 +25,8 @@ __all__ = ["solve_lines"]
 _LARGEST_LINE = 120
 #: Items of the forward pass up to which the search over what is held comes first.
 _MOST_LABELLED = 16
+#: Where nothing may depend on the wall; searches over what is held end by themselves.
+_NO_LIMIT_SECONDS = 1e6
 #: Schedules of the least time that are tried for addresses.
 _MOST_PLACED = 6
 _ONCE_IN_ORDER = (
@@ -96,19 +98,20 @@ def _solve(
     along = _Line(table, start, line, LineOptimum(None, 0, closed=False), (line.restriction,))
     items = sum(len(writes) for writes in line.writes[: line.forward]) + len(table.given)
     if not line.late and line.forward and items <= MOST_ITEMS:
-        if items <= _MOST_LABELLED:
+        techniques = pursuit.techniques
+        if techniques.held_search and items <= _MOST_LABELLED:
             along.search = LineSearch(line, room, free=True)
-            along.best = along.search.by_labels(0.3 * seconds, clock)
+            share = _NO_LIMIT_SECONDS if request.deterministic else 0.3 * seconds
+            along.best = along.search.by_labels(share, clock)
             along.restrictions = () if only else (RESTRICTIONS[True],)
-        if not _is_settled(along):
+        # HiGHS stops by the wall: not where plans must not differ.
+        by_program = techniques.stage_program and not request.deterministic
+        if not _is_settled(along) and (by_program or techniques.held_search):
             search = LineSearch(line, room, free=False)
-            ways = (RESTRICTIONS[True],)
-            restrictions = (_ONCE_IN_ORDER,) if only else (*ways, _ONCE_IN_ORDER)
-            left = until - clock.now()
-            found = (
-                search.by_labels(left, clock)
-                if request.deterministic
-                else search.by_program(left, clock)
+            restrictions = (_ONCE_IN_ORDER,) if only else (RESTRICTIONS[True], _ONCE_IN_ORDER)
+            solve = search.by_program if by_program else search.by_labels
+            found = solve(
+                _NO_LIMIT_SECONDS if request.deterministic else until - clock.now(), clock
             )
             _take(along, _Line(table, start, line, found, restrictions, search))
     if not _is_settled(along):

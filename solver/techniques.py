@@ -31,8 +31,12 @@ class Techniques(Switches):
     mask_model: bool = True
     #: The joint CP-SAT model, with everything free (small graphs) or in windows of time.
     joint_model: bool = True
-    #: Choose what is recomputed by CP-SAT with the order fixed, on small graphs.
+    #: Choose what is recomputed with the order fixed, on small graphs: by the next two, and CP-SAT.
     line_model: bool = True
+    #: ... by a search over what is held from step to step.
+    held_search: bool = True
+    #: ... by a whole program of the stages of the backward pass, on HiGHS.
+    stage_program: bool = True
     #: Begin the joint model with the best plan so far.
     hints: bool = True
     #: Bound what recomputation must cost, by a relaxation of what is kept between cuts.

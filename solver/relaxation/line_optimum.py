@@ -32,6 +32,8 @@ _WIDTHS = ((40, 10), (400, 40), (4000, 4000))
 _NODES_PER_LABEL = 250
 #: Values of the linear program that are one but for rounding.
 _ALMOST_ONE = 1 - 1e-6
+#: What searching takes, per variable of the program; measured.
+_SECONDS_PER_VARIABLE = 1e-3
 #: Costs beyond do not go into whole numbers of the machine.
 _MOST = 2**60
 #: Programs of fewer variables are solved with all open at once.
@@ -79,6 +81,7 @@ class LineSearch:
         """Search over what is held, for at most about so many seconds."""
         until = clock.now() + seconds
         relaxed = relax(self.stages.program, seconds, clock)
+        clock.spend(_SECONDS_PER_VARIABLE * len(self.stages.program.costs))
         least = relaxed.least
         if (least + sum(self.stages.costs)) * FRACTION > _MOST:
             return LineOptimum(None, least * self.unit_ns, closed=False)
