@@ -231,6 +231,8 @@ def try_mask(pursuit: Pursuit, side: Side, mask: Mask, seconds: float) -> bool:
     Where live bytes fit but no addresses are found, the schedule is searched again at a limit
     that is lower by what the packing overshot.
     """
+    if pursuit.best is not None and pursuit.clock.stop():
+        return False
     instance = fix_mask(side.instance, mask)
     if instance.limit_bytes < instance.store_bytes - instance.alignment_bytes:
         return False
@@ -315,7 +317,7 @@ def shrink(pursuit: Pursuit, side: Side, mask: Mask, seconds: float) -> None:
     orders = starting_orders(table)
     while low < high and not clock.over(until) and pursuit.techniques.pebbling:
         limit = (low + high) // 2
-        for steps in deep_within(table, orders, limit, until, clock):
+        for steps in deep_within(table, orders, limit, until, clock, pursuit.next_seed()):
             if table.within_compute(steps):
                 left = 0.3 * max(0.0, until - clock.now())
                 solution = place(table, steps, limit, left, seed, clock=clock)

@@ -87,7 +87,7 @@ def find_schedules(
             faster = hastened(table, steps, limit_bytes, until, clock)
             if faster is not None:
                 found.add(table, faster, limit_bytes)
-    if found.fitting and found.fitting[0][0] <= trip_time_lower_bound(table):
+    if found.fitting and (found.fitting[0][0] <= trip_time_lower_bound(table) or clock.stop()):
         return found
     #: Schedules with what they exceed the limit by, and their time.
     begin = found.fitting[0][2] if found.fitting else found.least
@@ -112,7 +112,7 @@ def find_schedules(
         )
     if techniques.pebbling and not found.fitting:
         end = clock.now() + _PEBBLING_SHARE * (until - clock.now())
-        for steps in deep_within(table, orders, limit_bytes, end, clock):
+        for steps in deep_within(table, orders, limit_bytes, end, clock, seed):
             peak = found.add(table, steps, limit_bytes)
             if peak is not None:
                 starts[steps] = (max(0, peak - limit_bytes), _time_ns(table, steps))
