@@ -8,6 +8,7 @@ reader.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from random import Random
 
 from memplan.solver.clock import Clock
 from memplan.solver.local_search.leave_out import with_less_recomputed
@@ -20,21 +21,38 @@ Steps = tuple[tuple[int, int], ...]
 
 #: Most sets of ways that are tried.
 _BOARDS = 4
+#: Schedules that are looked for of each.
+_VARIANTS = 6
 
 
 def deep_within(
-    table: Table, orders: Sequence[Steps], limit_bytes: int, until: float, clock: Clock
+    table: Table,
+    orders: Sequence[Steps],
+    limit_bytes: int,
+    until: float,
+    clock: Clock,
+    seed: int = 0,
 ) -> list[Steps]:
-    """Return schedules whose live bytes stay within the limit, at most one per set of ways."""
-    found = []
+    """Return schedules whose live bytes stay within the limit, several where that is quick.
+
+    They differ in ties, and so in how they can be packed.
+    """
+    found: list[Steps] = []
+    chance = Random(seed)
     boards = list(_boards(table, orders))
-    for number, board in enumerate(boards):
+    for number in range(_VARIANTS * len(boards)):
         if clock.over(until):
             break
-        end = clock.now() + (until - clock.now()) / (len(boards) - number)
-        steps = deep_enough(board, limit_bytes, end, clock)
+        board = boards[number % len(boards)]
+        end = clock.now() + (until - clock.now()) / max(1, len(boards) - number)
+        draws = chance if seed or number >= len(boards) else None
+        steps = deep_enough(board, limit_bytes, end, clock, draws)
         if steps is not None:
-            found.append(with_less_recomputed(table, steps, limit_bytes, end, clock))
+            less = with_less_recomputed(table, steps, limit_bytes, end, clock)
+            if less not in found:
+                found.append(less)
+        elif number + 1 >= len(boards) and not found:
+            break
     return found
 
 

@@ -29,6 +29,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from random import Random
 
 from memplan.solver.clock import WALL, Clock
 from memplan.solver.schedule import Schedule, Table
@@ -49,6 +50,8 @@ _STATES = (1_000, 4_000, 16_000, 64_000)
 _FIRST = 1 << 20
 #: Most operations that are taken back at a time.
 _LONGEST_DESCENT = 64
+#: Parts of a limit that are tried as limits.
+_PARTS = (1.0, 0.8, 0.6)
 #: In each round limits are halved so often at most.
 _HALVINGS = 8
 
@@ -225,20 +228,38 @@ def least_peak(
     return Pebbled(best, exact.bound_bytes, is_complete=False)
 
 
-def deep_enough(board: Board, limit_bytes: int, until: float, clock: Clock = WALL) -> Steps | None:
-    """Return a schedule whose live bytes stay within a limit, or None."""
+def deep_enough(
+    board: Board,
+    limit_bytes: int,
+    until: float,
+    clock: Clock = WALL,
+    chance: Random | None = None,
+) -> Steps | None:
+    """Return a schedule whose live bytes stay within a limit, or None.
+
+    Args:
+        chance: breaks ties; with other draws, other schedules are found.
+    """
     for states in _STATES:
-        found = _first_within(board, limit_bytes, until, clock, states)
-        if found is not None or clock.over(until):
-            return found
+        # Aiming lower now and then ends the holding of what must be given up later anyway.
+        for part in _PARTS:
+            limit = int(part * limit_bytes)
+            found = _first_within(board, limit, until, clock, states, chance)
+            if found is not None or clock.over(until):
+                return found
     return None
 
 
 def _first_within(
-    board: Board, limit_bytes: int, until: float, clock: Clock, states: int
+    board: Board,
+    limit_bytes: int,
+    until: float,
+    clock: Clock,
+    states: int,
+    chance: Random | None = None,
 ) -> Steps | None:
     for in_order in (True, False):
-        found = within(board, limit_bytes, until, clock, states, in_order=in_order)
+        found = within(board, limit_bytes, until, clock, states, in_order=in_order, chance=chance)
         if found.steps is not None or found.is_complete:
             return found.steps
     return None
@@ -252,6 +273,7 @@ def within(
     most_states: int = 1 << 40,
     *,
     in_order: bool = False,
+    chance: Random | None = None,
 ) -> Pebbled:
     """Look for a schedule whose live bytes stay within a limit, else for one of least peak.
 
@@ -260,6 +282,7 @@ def within(
     Args:
         in_order: of what runs once and fits, the last in traced order comes last.  That keeps
             together what reads the same gradient, and proves nothing.
+        chance: breaks ties.
     """
     start: State = (board.once, board.kept)
     came_from: dict[State, tuple[State, tuple[int, ...]]] = {}
@@ -268,10 +291,17 @@ def within(
     earlier: dict[int, list[int]] = {}
     number = 0
     opened = [
-        (limit_bytes, board.once.bit_count() * _FIRST, board.bytes_of(board.kept), number, start),
+        (
+            limit_bytes,
+            board.once.bit_count() * _FIRST,
+            board.bytes_of(board.kept),
+            0.0,
+            number,
+            start,
+        ),
     ]
     while opened:
-        peak, left, live, _, state = heapq.heappop(opened)
+        peak, left, live, _, _, state = heapq.heappop(opened)
         to_come, there = state
         if state in done:
             continue
@@ -288,14 +318,15 @@ def within(
             if len(done) > most_states or clock.over(until):
                 return Pebbled(None, 0 if in_order else peak, is_complete=False)
         for new_peak, new_left, new_live, new_state, works in _moves(
-            board, peak, left, live, to_come, there, in_order
+            board, peak, left, live, to_come, there, in_order, chance
         ):
             if new_state in done or reached.get(new_state, new_peak + 1) <= new_peak:
                 continue
             reached[new_state] = new_peak
             came_from[new_state] = (state, works)
             number += 1
-            heapq.heappush(opened, (new_peak, new_left, new_live, number, new_state))
+            tie = chance.random() if chance else 0.0
+            heapq.heappush(opened, (new_peak, new_left, new_live, tie, number, new_state))
     return Pebbled(None, 0 if in_order else 1 << 62, not in_order)
 
 
@@ -304,7 +335,14 @@ Reached = tuple[int, int, int, State, tuple[int, ...]]
 
 
 def _moves(
-    board: Board, peak: int, left: int, live: int, to_come: int, there: int, in_order: bool
+    board: Board,
+    peak: int,
+    left: int,
+    live: int,
+    to_come: int,
+    there: int,
+    in_order: bool,
+    chance: Random | None,
 ) -> list[Reached]:
     """Return what could have happened last, as far as it is worth looking at."""
     producer = board.table.producer
@@ -314,7 +352,10 @@ def _moves(
         needed |= board.needs[work]
     found: list[Reached] = []
     smaller: Reached | None = None
-    for work in (*_bits(to_come & ~needed), *(w for w in last if not board.once >> w & 1)):
+    candidates = [*_bits(to_come & ~needed), *(w for w in last if not board.once >> w & 1)]
+    if chance is not None:
+        chance.shuffle(candidates)
+    for work in candidates:
         move = board.moves[work]
         if move.changed_by & to_come or move.uses_up & there & ~move.writes:
             continue
