@@ -19,6 +19,7 @@ from memplan.solver.explain import explain
 from memplan.solver.levels import certify_levels
 from memplan.solver.local_search import prepare
 from memplan.solver.progress import Progress
+from memplan.solver.relaxation.label_search import prepare_labels
 from memplan.solver.search import Outcome, search
 from memplan.solver.techniques import Techniques
 from memplan.solver.warm_start import WarmStart, must_be_of
@@ -59,6 +60,7 @@ def solve(
     if start is not None:
         must_be_of(graph, start)
     prepare()
+    prepare_labels()
     began = time.monotonic()
     clock = WorkClock(stop) if request.deterministic else Clock(stop)
     warm = None if start is None else WarmStart((start,))

@@ -12,6 +12,7 @@ operations run again; what the potential supposes remains.
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from memplan.solver.local_search.compiled import compiled
 from memplan.solver.packing.flat import Integers
 
-__all__ = ["Effort", "Labels", "find_schedule"]
+__all__ = ["Effort", "Labels", "find_schedule", "prepare_labels"]
 
 Masks = NDArray[np.uint64]
 Shorts = NDArray[np.int32]
@@ -86,6 +87,30 @@ def find_schedule(
         order.append(int(action[goal]))
         goal = int(parent[goal])
     return order[::-1], int(cost), complete
+
+
+@functools.cache
+def prepare_labels() -> None:
+    """Compile the search, or load what an earlier process compiled: some seconds, once."""
+    bits, numbers = np.ones(1, np.uint64), np.ones(1, np.int64)
+    labels = Labels(
+        forward=1,
+        again_from=0,
+        reads=np.array([0, 1], np.uint64),
+        writes=np.array([1, 0], np.uint64),
+        useful=np.repeat(bits, 3),
+        during=np.repeat(numbers, 2),
+        resting=np.repeat(numbers, 3),
+        beside=numbers,
+        size=numbers,
+        cost=numbers,
+        constant=np.zeros(3, np.int64),
+        value=np.zeros((3, 1), np.int64),
+        start=0,
+        kept=0,
+    )
+    found, _, _ = find_schedule(labels, 2, 1, Effort(1, 1, 8, 0))
+    assert found == [0, 1]
 
 
 @compiled

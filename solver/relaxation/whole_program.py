@@ -11,11 +11,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
+import numpy as np
 from ortools.linear_solver.python import model_builder
+from scipy.sparse import csr_matrix, vstack  # type: ignore[import-untyped]
 
 from memplan.solver.clock import Clock
 from memplan.solver.native import run_watched
+from memplan.solver.packing.flat import Integers
 from memplan.solver.relaxation.linear import LinearProgram
 
 __all__ = ["FRACTION", "Relaxed", "relax", "whole_solution"]
@@ -92,13 +96,12 @@ def whole_solution(
             settled.setdefault(variable, int(cost < 0))
     if relaxed.least > most:
         return None, most + 1
-    rest, number, paid = _without(program, settled)
+    rest = _Rest.of(program, settled)
     # Halfway to the next whole cost, so that no tolerance hides a solution.
-    costs = [(v, -2 * cost) for v, cost in enumerate(rest.costs) if cost]
-    rest.at_least(costs, 2 * (paid - most) - 1)
-    if any(sum(max(0, f) for _, f in terms) < bound for terms, bound in rest.rows):
+    rest.add_row(-2 * rest.costs, 2 * (rest.paid - most) - 1)
+    if rest.is_impossible:
         return None, most + 1
-    model = rest.model(whole=True)
+    model = rest.model()
     solver = model_builder.Solver("highs")
     solver.set_solver_specific_parameters("output_flag=false\nmip_rel_gap=1e-7")
     solver.set_time_limit_in_seconds(max(0.01, seconds))
@@ -107,34 +110,85 @@ def whole_solution(
         return None, most + 1
     if status not in _SOLVED:
         return None, relaxed.least
-    found = solver.values(model.get_variables())
     values = [settled.get(variable, 0) for variable in range(len(program.costs))]
-    for variable, place in number.items():
-        values[variable] = round(float(found.iloc[place]))
-    least, reached = relaxed.least, solver.best_objective_bound + paid
+    found = np.rint(np.asarray(solver.values(model.get_variables()), dtype=np.float64))
+    for variable, value in zip(rest.free.tolist(), found.tolist(), strict=True):
+        values[variable] = int(value)
+    least, reached = relaxed.least, solver.best_objective_bound + rest.paid
     if math.isfinite(reached):
         least = max(least, math.ceil(reached - 1e-6 * max(1.0, abs(reached))))
     return values, least
 
 
-def _without(
-    program: LinearProgram, settled: Mapping[int, int]
-) -> tuple[LinearProgram, dict[int, int], int]:
-    """Return (the rest of a program, its variables by the program's, the cost of the settled)."""
-    rest = LinearProgram()
-    number: dict[int, int] = {}
-    paid = 0
-    for variable, cost in enumerate(program.costs):
-        if variable in settled:
-            paid += cost * settled[variable]
-        else:
-            number[variable] = rest.variable(cost)
-    rows = set()
-    for terms, bound in program.rows:
-        own = tuple((number[v], factor) for v, factor in terms if v in number)
-        needed = bound - sum(factor * settled[v] for v, factor in terms if v in settled)
-        if sum(min(0, factor) for _, factor in own) < needed:
-            rows.add((own, needed))
-    for own, needed in sorted(rows):
-        rest.at_least(own, needed)
-    return rest, number, paid
+@dataclass
+class _Rest:
+    """What is left of a program once some variables have values.
+
+    Attributes:
+        free: numbers of the other variables.
+        costs: theirs.
+        paid: cost of those that have values.
+        matrix: rows over the free variables, as dense as they are.
+        bounds: of the rows.
+    """
+
+    free: Integers
+    costs: Integers
+    paid: int
+    matrix: csr_matrix
+    bounds: Integers
+
+    @classmethod
+    def of(cls, program: LinearProgram, settled: Mapping[int, int]) -> _Rest:
+        """Leave out variables with values, and rows that always hold."""
+        matrix, bounds = _rows(program)
+        costs = np.array(program.costs, np.int64)
+        value = np.zeros(len(costs), np.int64)
+        is_free = np.ones(len(costs), np.bool_)
+        for variable, given in settled.items():
+            value[variable] = given
+            is_free[variable] = False
+        free = np.flatnonzero(is_free)
+        own = matrix[:, free]
+        needed = bounds - matrix @ value
+        kept = np.flatnonzero(np.asarray(own.minimum(0).sum(axis=1)).ravel() < needed)
+        return cls(free, costs[free], int(costs @ value), own[kept], needed[kept])
+
+    def add_row(self, factors: Integers, bound: int) -> None:
+        """Add a row at the end."""
+        self.matrix = vstack([self.matrix, csr_matrix(factors)], format="csr")
+        self.bounds = np.append(self.bounds, bound)
+
+    @property
+    def is_impossible(self) -> bool:
+        """Tell whether some row cannot hold."""
+        most = np.asarray(self.matrix.maximum(0).sum(axis=1)).ravel()
+        return bool((most < self.bounds).any())
+
+    def model(self) -> model_builder.Model:
+        """Return the rest in whole variables for OR-Tools."""
+        model = model_builder.Model()  # type: ignore[no-untyped-call]  # ortools has no types here
+        count = len(self.free)
+        # Its stub says ndarray[float64, ...], which no array is.
+        fill: Any = model.helper.fill_model_from_sparse_data
+        fill(
+            np.zeros(count),
+            np.ones(count),
+            self.costs.astype(np.float64),
+            self.bounds.astype(np.float64),
+            np.full(len(self.bounds), np.inf),
+            self.matrix.astype(np.float64),
+        )
+        for index in range(count):
+            model.helper.set_var_integrality(index, True)
+        return model
+
+
+def _rows(program: LinearProgram) -> tuple[csr_matrix, Integers]:
+    """Return the rows of a program, and their bounds."""
+    factors = [factor for terms, _ in program.rows for _, factor in terms]
+    columns = [variable for terms, _ in program.rows for variable, _ in terms]
+    starts = np.cumsum([0, *(len(terms) for terms, _ in program.rows)])
+    shape = (len(program.rows), len(program.costs))
+    matrix = csr_matrix((np.array(factors, np.int64), columns, starts), shape=shape)
+    return matrix, np.array([bound for _, bound in program.rows], np.int64)
