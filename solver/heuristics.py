@@ -32,8 +32,8 @@ _GREEDY_SHARES = (0.25, 0.85)
 _LARGE_STEPS = 1500
 #: Part of that share on small graphs, where annealing has better schedules to go on from.
 _GREEDY_AGAIN = 0.2
-#: Share of what is then left for deep recomputation, where nothing fits.
-_PEBBLING_SHARE = 0.3
+#: Shares of what is left for deep recomputation, before and behind greedy runs, where nothing fits.
+_PEBBLING_SHARES = (0.1, 0.3)
 
 
 @dataclass
@@ -96,6 +96,17 @@ def find_schedules(
         peak = found.add(table, steps, limit_bytes)
         if peak is not None:
             starts[steps] = (max(0, peak - limit_bytes), _time_ns(table, steps))
+
+    def add_deep(share: float) -> None:
+        if not techniques.pebbling or found.fitting:
+            return
+        end = clock.now() + share * (until - clock.now())
+        for steps in deep_within(table, orders, limit_bytes, end, clock, seed):
+            peak = found.add(table, steps, limit_bytes)
+            if peak is not None:
+                starts[steps] = (max(0, peak - limit_bytes), _time_ns(table, steps))
+
+    add_deep(_PEBBLING_SHARES[0])
     if techniques.greedy:
         share = _greedy_share(len(begin), again=bool(known)) if techniques.annealing else 1.0
         end = clock.now() + share * seconds
@@ -110,12 +121,7 @@ def find_schedules(
             workers=table.instance.request.workers,
             kinds=techniques.priorities,
         )
-    if techniques.pebbling and not found.fitting:
-        end = clock.now() + _PEBBLING_SHARE * (until - clock.now())
-        for steps in deep_within(table, orders, limit_bytes, end, clock, seed):
-            peak = found.add(table, steps, limit_bytes)
-            if peak is not None:
-                starts[steps] = (max(0, peak - limit_bytes), _time_ns(table, steps))
+    add_deep(_PEBBLING_SHARES[1])
     if techniques.annealing and found.least and clock.now() < until:
         begin = min(starts, key=lambda steps: starts[steps])
         workers = table.instance.request.workers

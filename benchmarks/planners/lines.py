@@ -175,7 +175,8 @@ def smallest_bytes(
             low = max(low, min(budget, high - 1))
         if high - low <= max(1, _NARROW * problem.plain_peak_bytes):
             break
-        budget = (low + high) // 2
+        # The least that could be is asked for first.
+        budget = low + 1 if probes == 1 else (low + high) // 2
     return Smallest(
         instance=problem.name,
         plain_peak_bytes=problem.plain_peak_bytes,
