@@ -38,10 +38,10 @@ def with_known(proof: Proof, known: Sequence[Proof]) -> Proof:
     joined = Proof()
     used: list[Proof] = []
     for level, better in (("importance", min), ("time_ns", max), ("arena_bytes", max)):
-        proofs = [each for each in proofs if getattr(each, level) is not None]
-        if not proofs:
-            break
-        limit = better(getattr(each, level) for each in proofs)
+        limits = [getattr(each, level) for each in proofs if getattr(each, level) is not None]
+        if not limits:
+            continue
+        limit = better(limits)
         setattr(joined, level, limit)
         proofs = [each for each in proofs if getattr(each, level) == limit]
         proofs.sort(key=lambda each: len(each.restrictions))

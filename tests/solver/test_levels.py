@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from memplan.solver.levels import Proof, certify_levels
+from memplan.solver.levels import Proof, certify_levels, with_known
 from memplan.solver.solution import Worth
 
 FOUND = Worth(-70, 1_000, 400)
@@ -52,3 +52,23 @@ def test_a_given_mask_has_no_importance_level() -> None:
     levels, status = certify_levels(FOUND, Proof(None, 1_000, 400), 0, choice=False)
     assert [level.name for level in levels] == ["time_ns", "arena_bytes"]
     assert status == "optimal"
+
+
+def test_what_is_known_counts_only_under_the_same_limits_above() -> None:
+    own = Proof(importance=10, time_ns=50, arena_bytes=7, restrictions=["own"])
+    assert with_known(own, ()) == own
+    # A closer limit of importance: what was proved of time for more importance says nothing.
+    less = Proof(importance=9, time_ns=40, restrictions=["less"])
+    assert with_known(own, [less]) == Proof(importance=9, time_ns=40, restrictions=["less"])
+    # The same importance: the later time counts, and bytes only of proofs with that time.
+    slower = Proof(importance=10, time_ns=60, restrictions=["slower"])
+    assert with_known(own, [slower]) == Proof(
+        importance=10, time_ns=60, restrictions=["own", "slower"]
+    )
+    larger = Proof(importance=10, time_ns=50, arena_bytes=9)
+    assert with_known(own, [larger]) == Proof(importance=10, time_ns=50, arena_bytes=9)
+    # More importance, which is no news.
+    assert with_known(own, [Proof(importance=11, time_ns=99)]) == own
+    assert with_known(Proof(), [own]) == own
+    given = Proof(time_ns=50, arena_bytes=7)  # of a mask that is given
+    assert with_known(given, ()) == given
