@@ -21,8 +21,8 @@ Steps = tuple[tuple[int, int], ...]
 
 #: Most sets of ways that are tried.
 _BOARDS = 4
-#: Schedules that are looked for of each.
-_VARIANTS = 6
+#: Parts of the limit at which more schedules are looked for.
+_AIMS = (0.9, 0.8, 1.0, 0.7, 1.0)
 
 
 def deep_within(
@@ -40,19 +40,25 @@ def deep_within(
     found: list[Steps] = []
     chance = Random(seed)
     boards = list(_boards(table, orders))
-    for number in range(_VARIANTS * len(boards)):
+    for number, board in enumerate(boards):
         if clock.over(until):
             break
-        board = boards[number % len(boards)]
-        end = clock.now() + (until - clock.now()) / max(1, len(boards) - number)
-        draws = chance if seed or number >= len(boards) else None
-        steps = deep_enough(board, limit_bytes, end, clock, draws)
-        if steps is not None:
-            less = with_less_recomputed(table, steps, limit_bytes, end, clock)
-            if less not in found:
-                found.append(less)
-        elif number + 1 >= len(boards) and not found:
-            break
+        began = clock.now()
+        share = (until - began) / (len(boards) - number)
+        steps = deep_enough(board, limit_bytes, began + share, clock, chance if seed else None)
+        if steps is None:
+            continue
+        found.append(with_less_recomputed(table, steps, limit_bytes, until, clock))
+        # What aims lower leaves room to pack; it may not exist, so it gets little time.
+        patience = 3.0 * (clock.now() - began)
+        for part in _AIMS:
+            end = min(until, clock.now() + patience)
+            aim = int(part * limit_bytes)
+            steps = deep_enough(board, aim, end, clock, chance)
+            if steps is not None:
+                less = with_less_recomputed(table, steps, aim, until, clock)
+                if less not in found:
+                    found.append(less)
     return found
 
 
