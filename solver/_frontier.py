@@ -191,10 +191,10 @@ class _Survey:
                 self.smallest if number == len(budgets) - 1 else None,
             ]
             began = time.monotonic()
-            whole = number % _WHOLE_EVERY == 0
-            outcome = self._search(
-                budget, starts, 1.0 if whole else _DOWNWARD_SHARE, [self.proved], whole
-            )
+            share = self._share_left(len(budgets) - number)
+            whole = number % _WHOLE_EVERY == 0 and share >= _DOWNWARD_SHARE
+            share = 1.0 if whole else min(share, _DOWNWARD_SHARE)
+            outcome = self._search(budget, starts, share, [self.proved], whole)
             self.points.append(_Point(self._request(budget), outcome, time.monotonic() - began))
             if outcome.best is not None:
                 self.proved = outcome.shared
@@ -204,8 +204,7 @@ class _Survey:
         before: _Point | None = None
         for number in range(len(self.points) - 1, -1, -1):
             point = self.points[number]
-            left = max(0.0, self.until - self.clock.now()) / (number + 1)
-            share = 0.0 if self._is_settled(point) else min(1.0, left / self.seconds)
+            share = 0.0 if self._is_settled(point) else min(1.0, self._share_left(number + 1))
             share = 0.0 if share < _LEAST_SHARE else share
             passed = before is not None and _key(before.outcome) < _key(point.outcome)
             if passed or (share and point.outcome.best is not None):
@@ -221,6 +220,11 @@ class _Survey:
         if _key(outcome) <= _key(point.outcome):
             point.outcome = outcome
         point.seconds += time.monotonic() - began
+
+    def _share_left(self, searches: int) -> float:
+        """Return what of a budget's time each of so many searches may still take."""
+        left = max(0.0, self.until - self.clock.now()) / searches
+        return left / self.seconds
 
     def _is_settled(self, point: _Point) -> bool:
         """Tell whether nothing is left to find, as far as is proved."""
