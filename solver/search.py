@@ -39,6 +39,8 @@ __all__ = ["Outcome", "search"]
 WHOLE_MODEL_COMPUTATIONS = 60
 #: Beyond so many, the joint model is not even tried around an incumbent.
 LARGEST_MODEL_COMPUTATIONS = 500
+#: A micro-batch of a large graph gets so long per operation at least, or nothing comes of it.
+_LEAST_SECONDS_PER_WORK = 2e-3
 #: For a last look at the bound, if the incumbent has changed.
 _LAST_SECONDS = 0.5
 
@@ -160,14 +162,18 @@ def _try_heuristics(pursuit: Pursuit, sides: list[Side], seconds: float) -> None
         if _is_proved(pursuit, sides):
             return
         for number, side in enumerate(sides):
-            left = share * max(0.0, until - clock.now()) / (len(sides) - number)
+            whole = max(0.0, until - clock.now())
             if side.instance.fixed:
                 mask = side.instance.mask()
                 if not cannot_improve(pursuit, side, mask):
                     pursuit.tell(f"schedule, micro-batch {side.samples}")
-                    try_mask(pursuit, side, mask, left)
+                    rivals = sum(
+                        not cannot_improve(pursuit, other, mask) for other in sides[number:]
+                    )
+                    least = min(0.3 * whole, _LEAST_SECONDS_PER_WORK * len(side.instance.works))
+                    try_mask(pursuit, side, mask, max(least, share * whole / rivals))
             else:
-                search_masks(pursuit, side, left)
+                search_masks(pursuit, side, share * whole / (len(sides) - number))
         _bound_recomputation(pursuit, sides, 0.3 * (until - clock.now()))
     if not sides[0].instance.fixed:
         _try_again(pursuit, began + seconds - clock.now())
