@@ -63,7 +63,8 @@ the proven bound, *solve* the seconds of both ways, `ir.check` included; *trace*
 module to the graph. Every plan has passed the checker. The sequential way is
 `benchmarks/sequential.py` with the same time limit: mask by an estimate, then the schedule,
 then the addresses of the fastest one. Its schedules come from the same greedy runs as ours, so
-where the mask is given it seldom differs by much.
+where the mask is given it seldom differs by much. A difference of less than 1 % in time or
+importance is a tie. Seconds are by the clock, on a machine that had other work beside.
 
 {table}
 
