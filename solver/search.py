@@ -123,7 +123,7 @@ def search(
         if techniques.line_model:
             solve_lines(pursuit, hopeful, 0.3 * pursuit.left)
         _try_heuristics(pursuit, hopeful, (0.7 if techniques.joint_model else 1.0) * pursuit.left)
-        _bound_recomputation(pursuit, hopeful, 0.5 * pursuit.left)
+        _bound_recomputation(pursuit, hopeful, 0.7 * pursuit.left)
         if techniques.joint_model and not _is_proved(pursuit, hopeful):
             _improve_by_model(pursuit)
             _try_again(pursuit, pursuit.left - _LAST_SECONDS)
@@ -159,7 +159,7 @@ def _try_heuristics(pursuit: Pursuit, sides: list[Side], seconds: float) -> None
     began = clock.now()
     until = began + (seconds if sides[0].instance.fixed else 0.75 * seconds)
     for share in (0.2, 1.0):
-        if _is_proved(pursuit, sides):
+        if _is_proved(pursuit, sides) and not (share == 1.0 and _may_reorder(pursuit, sides)):
             return
         for number, side in enumerate(sides):
             whole = max(0.0, until - clock.now())
@@ -177,6 +177,17 @@ def _try_heuristics(pursuit: Pursuit, sides: list[Side], seconds: float) -> None
         _bound_recomputation(pursuit, sides, 0.3 * (until - clock.now()))
     if not sides[0].instance.fixed:
         _try_again(pursuit, began + seconds - clock.now())
+
+
+def _may_reorder(pursuit: Pursuit, sides: list[Side]) -> bool:
+    """Tell whether the incumbent is proved along its own line only, which is one of many.
+
+    Lines that were searched from the start are those of small graphs, in the plain order.
+    """
+    best, bound = pursuit.best, pursuit.recomputation
+    if best is None or bound is None or bound.limited is not None:
+        return False
+    return _unrestricted_proof(pursuit, sides).time_ns != best.worth.time_ns
 
 
 def _try_again(pursuit: Pursuit, seconds: float) -> None:
