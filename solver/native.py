@@ -29,7 +29,7 @@ def run_watched(
         work: must release the interpreter's lock.
         stop_work: makes it return soon, once a stop was asked for.  None: nothing does; it is
             abandoned then, and None is returned.
-        watch: called ten times a second.
+        watch: called ten times a second, and at the end.
     """
     if not clock.is_watched and watch is None:
         return work()
@@ -55,4 +55,6 @@ def run_watched(
             stop_work()
     if failures:
         raise failures[0]
+    if watch is not None:
+        watch()
     return results[0]
