@@ -204,19 +204,33 @@ def _orders(pursuit: Pursuit, along: _Line) -> Iterator[Sequence[int]]:
     assert along.best.order is not None
     table, search = along.table, along.search
     found: list[Sequence[int]] = [along.best.order]
-    if search is not None and search.labels is not None and along.best.closed:
-        instance = table.instance
-        while not pursuit.clock.stop():
-            schedule = along.schedule(found[-1])
-            peak = None if schedule is None else live_peak(table, schedule)
-            if peak is None:
-                found.pop()
-                break
-            lower = search.another(along.cost_ns, peak - 1, len(found))
-            if lower.order is None:
-                if lower.closed and along.line.is_plain:
-                    padding = instance.alignment_bytes - 1
-                    along.arena_bytes = instance.store_bytes + peak - padding
-                break
+    peak = _peak(along, along.best.order)
+    if search is None or search.labels is None or not along.best.closed or peak is None:
+        yield from found
+        return
+    # None has a peak of ``too_low`` or less; bisected, as peaks may be anything.
+    too_low, complete = 0, True
+    while too_low + 1 < peak and not pursuit.clock.stop():
+        limit = (too_low + peak) // 2
+        lower = search.another(along.cost_ns, limit, len(found))
+        lower_peak = None if lower.order is None else _peak(along, lower.order)
+        if lower.order is not None and lower_peak is not None and lower_peak < peak:
             found.append(lower.order)
+            peak = lower_peak
+        elif lower.order is None and not lower.closed:
+            complete = False
+            break
+        else:
+            # An order is no lower where bytes are shared: the search counts them all.
+            complete = complete and lower.order is None
+            too_low = limit
+    if complete and too_low + 1 >= peak and along.line.is_plain:
+        instance = table.instance
+        along.arena_bytes = instance.store_bytes + peak - (instance.alignment_bytes - 1)
     yield from reversed(found)
+
+
+def _peak(along: _Line, order: Sequence[int]) -> int | None:
+    """Return the peak of live bytes of an order, or None where it is not allowed."""
+    schedule = along.schedule(order)
+    return None if schedule is None else live_peak(along.table, schedule)

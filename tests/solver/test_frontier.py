@@ -17,7 +17,7 @@ from tests.support.random_graphs import random_graph, random_request
 
 Worth = tuple[int, int, int]
 #: The models take longest, and are not what these tests are about.
-QUICK = Techniques.without("joint_model", "line_model")
+QUICK = Techniques.without("joint_model")
 
 
 def worths(found: Frontier) -> list[tuple[int, Worth | None]]:
@@ -80,7 +80,7 @@ def test_more_bytes_never_cost_more(seed: int, off: set[str], count: int) -> Non
     asked = random_request(seed, graph).model_copy(
         update={"time_limit_seconds": 1.0, "workers": 1, "deterministic": True}
     )
-    found = frontier(graph, asked, count, techniques=Techniques.without("line_model", *sorted(off)))
+    found = frontier(graph, asked, count, techniques=Techniques.without(*sorted(off)))
     assert 1 <= len(found.points) <= count
     assert found.points[-1].answer.plan is not None
     assert is_monotone(found)

@@ -39,7 +39,7 @@ def test_never_worse_than_a_stored_plan_that_fits(seed: int, part: float, withou
     asked = random_request(seed, graph).model_copy(
         update={"time_limit_seconds": 0.3, "workers": 1, "deterministic": True}
     )
-    techniques = Techniques.without(without, "line_model")
+    techniques = Techniques.without(without)
     roomy = stored(graph, asked, techniques=techniques)
     plan = solve(
         graph, _with(asked, max(1, roomy.totals.arena_bytes * 9 // 10)), techniques=techniques
@@ -83,7 +83,7 @@ def test_what_it_claims_holds(seed: int) -> None:
 def test_a_smaller_budget_is_repaired_by_recomputation() -> None:
     graph = chain(6)
     asked = request(graph, update="full", time_limit_seconds=8.0, deterministic=True)
-    techniques = Techniques.without("joint_model", "line_model")
+    techniques = Techniques.without("joint_model")
     roomy = stored(graph, asked, techniques=techniques)
     assert not roomy.totals.recomputed_operations
     tight = _with(asked, roomy.totals.arena_bytes * 3 // 4)
@@ -98,7 +98,7 @@ def test_a_smaller_budget_is_repaired_by_updating_less() -> None:
     asked = request(
         graph, update="auto", compute_limit=0.0, time_limit_seconds=8.0, deterministic=True
     )
-    techniques = Techniques.without("joint_model", "line_model")
+    techniques = Techniques.without("joint_model")
     roomy = stored(graph, asked, techniques=techniques)
     tight = _with(asked, roomy.totals.arena_bytes * 4 // 5)
     warm = stored(graph, tight, start=roomy, techniques=techniques)
@@ -109,7 +109,7 @@ def test_a_smaller_budget_is_repaired_by_updating_less() -> None:
 def test_what_a_stored_plan_claims_is_not_believed() -> None:
     graph = chain(5)
     asked = request(graph, update="full", time_limit_seconds=3.0, deterministic=True)
-    techniques = Techniques.without("joint_model", "retention_bound", "line_model")
+    techniques = Techniques.without("joint_model", "retention_bound")
     roomy = stored(graph, asked, techniques=techniques)
     tight = _with(asked, roomy.totals.arena_bytes * 4 // 5)
     plan = stored(graph, tight, techniques=techniques)
@@ -157,7 +157,7 @@ def test_micro_batches_that_the_request_does_not_allow() -> None:
 def test_another_micro_batch_is_taken_where_it_is_better() -> None:
     graph = chain(3, per_sample=256)
     asked = request(graph, update="full", batch=4, time_limit_seconds=5.0, deterministic=True)
-    techniques = Techniques.without("joint_model", "line_model")
+    techniques = Techniques.without("joint_model")
     small = stored(graph, asked.model_copy(update={"micro_batch": 2}), techniques=techniques)
     assert small.trips == 2
     answer = solve(graph, asked, start=small, techniques=techniques)
