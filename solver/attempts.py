@@ -115,6 +115,8 @@ class Pursuit:
     proved: Proved | None = None
     #: What the search is at.
     stage: str = ""
+    #: The latest incumbent that was proved along its line, and by what.
+    along: tuple[Solution, RecomputationBound] | None = None
     #: Random searches that were started: each has a seed of its own.
     searches: int = 0
 

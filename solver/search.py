@@ -6,7 +6,6 @@ the budget are discarded; the rest share the incumbent.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,10 +25,19 @@ from memplan.solver.mask_estimate import choose_mask
 from memplan.solver.mask_search import search_masks
 from memplan.solver.micro_batches import allowed_micro_batches
 from memplan.solver.progress import Progress, Reporter
+from memplan.solver.proofs import (
+    is_proved,
+    is_settled,
+    join_proofs,
+    joined_proof,
+    may_reorder,
+    prefer_proved,
+    remember_proved,
+    unrestricted_proof,
+)
 from memplan.solver.relaxation.timeline import timeline_of
 from memplan.solver.schedule import NO_LIMIT
-from memplan.solver.solution import Solution, Worth, plain_costs
-from memplan.solver.standing import Proved
+from memplan.solver.solution import Solution
 from memplan.solver.techniques import Techniques
 from memplan.solver.warm_start import WarmStart, go_on_from
 
@@ -115,16 +123,18 @@ def search(
     if small:
         if techniques.line_model:
             solve_lines(pursuit, hopeful, 0.1 * pursuit.left)
+            remember_proved(pursuit, hopeful)
         _try_heuristics(pursuit, hopeful, min(1.0, 0.2 * pursuit.left))
-        if not _is_settled(pursuit, hopeful):
+        if not is_settled(pursuit, hopeful):
             _solve_whole(pursuit, hopeful)
         _bound_recomputation(pursuit, hopeful, max(_LAST_SECONDS, pursuit.left))
     else:
         if techniques.line_model:
             solve_lines(pursuit, hopeful, 0.3 * pursuit.left)
+            remember_proved(pursuit, hopeful)
         _try_heuristics(pursuit, hopeful, (0.7 if techniques.joint_model else 1.0) * pursuit.left)
         _bound_recomputation(pursuit, hopeful, 0.7 * pursuit.left)
-        if techniques.joint_model and not _is_proved(pursuit, hopeful):
+        if techniques.joint_model and not is_proved(pursuit, hopeful):
             _improve_by_model(pursuit)
             _try_again(pursuit, pursuit.left - _LAST_SECONDS)
         _bound_recomputation(pursuit, hopeful, _LAST_SECONDS)
@@ -134,14 +144,15 @@ def search(
 
 
 def _outcome(pursuit: Pursuit, hopeful: list[Side]) -> Outcome:
+    prefer_proved(pursuit, hopeful)
     return Outcome(
         pursuit.best,
         pursuit.smallest,
         min((side.bound for side in pursuit.sides), key=lambda bound: bound.bytes),
         pursuit.sides,
-        _joined_proof(pursuit, hopeful),
+        joined_proof(pursuit, hopeful),
         infeasible=False,
-        shared=with_known(_join_proofs(pursuit, hopeful, along=False), pursuit.proofs),
+        shared=with_known(join_proofs(pursuit, hopeful, along=False), pursuit.proofs),
     )
 
 
@@ -159,7 +170,7 @@ def _try_heuristics(pursuit: Pursuit, sides: list[Side], seconds: float) -> None
     began = clock.now()
     until = began + (seconds if sides[0].instance.fixed else 0.75 * seconds)
     for share in (0.2, 1.0):
-        if _is_proved(pursuit, sides) and not (share == 1.0 and _may_reorder(pursuit, sides)):
+        if is_proved(pursuit, sides) and not (share == 1.0 and may_reorder(pursuit, sides)):
             return
         for number, side in enumerate(sides):
             whole = max(0.0, until - clock.now())
@@ -179,17 +190,6 @@ def _try_heuristics(pursuit: Pursuit, sides: list[Side], seconds: float) -> None
         _try_again(pursuit, began + seconds - clock.now())
 
 
-def _may_reorder(pursuit: Pursuit, sides: list[Side]) -> bool:
-    """Tell whether the incumbent is proved along its own line only, which is one of many.
-
-    Lines that were searched from the start are those of small graphs, in the plain order.
-    """
-    best, bound = pursuit.best, pursuit.recomputation
-    if best is None or bound is None or bound.limited is not None:
-        return False
-    return _unrestricted_proof(pursuit, sides).time_ns != best.worth.time_ns
-
-
 def _try_again(pursuit: Pursuit, seconds: float) -> None:
     """Look for a faster schedule of the incumbent's mask and micro-batch."""
     best = pursuit.best
@@ -200,33 +200,12 @@ def _try_again(pursuit: Pursuit, seconds: float) -> None:
     try_mask(pursuit, side, best.instance.mask(), seconds)
 
 
-def _is_proved(pursuit: Pursuit, sides: list[Side]) -> bool:
-    """Tell whether importance and time of the incumbent are proved, under restrictions if need be.
-
-    Under restrictions something better may exist; looking for it without an end is not worth it.
-    """
-    if pursuit.best is None:
-        return False
-    proof, worth = _joined_proof(pursuit, sides), pursuit.best.worth
-    return (proof.importance, proof.time_ns) == (-worth.minus_importance, worth.time_ns)
-
-
-def _is_settled(pursuit: Pursuit, sides: list[Side]) -> bool:
-    """Tell whether every level of the incumbent is proved without restrictions."""
-    if not _is_proved(pursuit, sides):
-        return False
-    assert pursuit.best is not None
-    proof = _joined_proof(pursuit, sides)
-    least = max(proof.arena_bytes or 0, min(side.bound.bytes for side in sides))
-    return not proof.restrictions and least == pursuit.best.worth.arena_bytes
-
-
 def _bound_recomputation(pursuit: Pursuit, sides: list[Side], seconds: float) -> None:
     """Sharpen the bound on time along the incumbent's line, unless it is proved the fastest."""
     best = pursuit.best
-    if best is None or not pursuit.techniques.retention_bound or _is_proved(pursuit, sides):
+    if best is None or not pursuit.techniques.retention_bound or is_proved(pursuit, sides):
         return
-    if _unrestricted_proof(pursuit, sides).time_ns is None:
+    if unrestricted_proof(pursuit, sides).time_ns is None:
         return  # more importance may be had: time is not what is left to prove
     line = timeline_of(best.table, best.schedule)
     if line is None:
@@ -238,31 +217,11 @@ def _bound_recomputation(pursuit: Pursuit, sides: list[Side], seconds: float) ->
     pursuit.tell("bound on recomputation")
     bound.sharpen(_trip_time_ns(best), seconds, pursuit.clock)
     offer_schedules(pursuit, bound)
+    remember_proved(pursuit, sides)
 
 
 def _trip_time_ns(best: Solution) -> int:
     return sum(best.table.time_ns[work][way] for work, way in best.schedule)
-
-
-def _retention_proof(pursuit: Pursuit, sides: list[Side], free: Proof) -> Proof | None:
-    """Return what the bound along the incumbent's line proves, or None."""
-    best, bound = pursuit.best, pursuit.recomputation
-    if best is None or bound is None or free.time_ns is None:
-        return None
-    line = timeline_of(best.table, best.schedule)
-    if line is None or not bound.holds_for(line):
-        return None
-    outside, _ = plain_costs(best.instance)
-    own = outside + best.instance.trips * bound.trip_time_ns
-    if own > best.worth.time_ns:
-        return None  # this plan is none of those that the bound is about
-    mask = best.instance.mask()
-    others = [side.least_time_ns(mask) for side in sides if side.samples != best.instance.samples]
-    restrictions = [*bound.restrictions, *_of_resident_batches(sides)]
-    proof = Proof(free.importance, min([own, *others]), restrictions=restrictions)
-    if bound.limited is not None and own == best.worth.time_ns and len(sides) == 1:
-        proof.arena_bytes = bound.limited.arena_bytes
-    return proof
 
 
 def _solve_whole(pursuit: Pursuit, sides: list[Side]) -> None:
@@ -288,7 +247,7 @@ def _take_proof(pursuit: Pursuit, sides: list[Side], side: Side, proof: Proof) -
     """Take into account, for whoever watches, what is proved of a model that is being solved."""
     if not side.instance.coverable:
         side.proof = proof
-        _joined_proof(pursuit, sides)
+        joined_proof(pursuit, sides)
 
 
 def _improve_by_model(pursuit: Pursuit) -> None:
@@ -329,123 +288,3 @@ def _look_for_smallest(pursuit: Pursuit, sides: list[Side]) -> None:
         instance = side.instance
         mask = instance.mask() if instance.fixed else choose_mask(side.memory_estimate(), 0)
         shrink(pursuit, side, mask, seconds)
-
-
-def _joined_proof(pursuit: Pursuit, sides: list[Side]) -> Proof:
-    """Return what is proved so far about the whole request."""
-    known, best = pursuit.proofs, pursuit.best
-    if best is not None:  # which may compute something more often than the models that proved them
-        known = [each for each in known if not (each.restrictions and _is_beaten(each, best.worth))]
-    proof = with_known(_join_proofs(pursuit, sides), known)
-    if pursuit.best is not None:
-        pursuit.proved = Proved(proof, pursuit.best)
-    return proof
-
-
-def _join_proofs(pursuit: Pursuit, sides: list[Side], along: bool = True) -> Proof:
-    """Join what was proved per micro-batch into limits for the whole request.
-
-    Args:
-        along: with what is proved along the incumbent's line.
-    """
-    best = pursuit.best
-    if best is None:
-        return Proof()
-    proof = _unrestricted_proof(pursuit, sides)
-    retention = _retention_proof(pursuit, sides, proof) if along else None
-    if retention is not None:
-        proof = _stronger(retention, proof)
-    if any(side.proof is None for side in sides):
-        return proof
-    solved = [side.proof for side in sides if side.proof is not None and not side.infeasible]
-    joint = Proof(
-        importance=_limit([p.importance for p in solved], max),
-        restrictions=_restrictions(pursuit.request, sides),
-    )
-    reach = [
-        p for p in solved if p.importance is None or p.importance >= -best.worth.minus_importance
-    ]
-    joint.time_ns = _limit([p.time_ns for p in reach], min)
-    as_fast = [p for p in reach if p.time_ns is not None and p.time_ns <= best.worth.time_ns]
-    joint.arena_bytes = _limit([p.arena_bytes for p in as_fast], min)
-    if _is_beaten(joint, best.worth):
-        return proof  # this plan computes something more often than the models may
-    return _stronger(joint, proof)
-
-
-def _is_beaten(joint: Proof, worth: Worth) -> bool:
-    """Tell whether a plan is better than what was proved of others."""
-    return (
-        (joint.importance is not None and joint.importance < -worth.minus_importance)
-        or (joint.time_ns is not None and joint.time_ns > worth.time_ns)
-        or (joint.arena_bytes is not None and joint.arena_bytes > worth.arena_bytes)
-    )
-
-
-def _restrictions(request: PlanRequest, sides: list[Side]) -> list[str]:
-    """Return what the joint model supposes of plans beyond what the request does."""
-    restrictions = [f"at most {request.modelled_computations} computations of one operation"]
-    region = sides[0].instance.region
-    regions = () if request.device is None else request.device.regions
-    if region is not None and sum(other.kind == "ram" for other in regions) > 1:
-        restrictions.append(f"everything in region {region.name}")
-    if any(side.instance.outside_ways > 1 for side in sides):
-        restrictions.append("prologue and epilogue by the first way of each operation")
-    return restrictions + _of_resident_batches(sides)
-
-
-def _of_resident_batches(sides: list[Side]) -> list[str]:
-    """Return what all but the byte bounds suppose of batches that are divided and resident."""
-    unread = dict.fromkeys(name for side in sides for name in side.bound.unread)
-    return [f"resident even if no operation reads it: {', '.join(unread)}"] if unread else []
-
-
-def _unrestricted_proof(pursuit: Pursuit, sides: list[Side]) -> Proof:
-    """Return what holds for every plan: no more importance than there is, no less time than
-    what must run takes.
-
-    Micro-batches whose byte bound exceeds the budget are not among ``sides``.
-    """
-    best = pursuit.best
-    assert best is not None
-    choices = sides[0].instance.choices
-    proof = Proof(importance=sum(max(choice.units) for choice in choices))
-    # The time bound is that of one mask: it needs a mask that is the only one of its importance.
-    only = all(choice.units.count(max(choice.units)) == 1 for choice in choices)
-    # It counts prologue and epilogue by the first way of each operation.
-    only = only and all(side.instance.outside_ways == 1 for side in sides)
-    if only and proof.importance == -best.worth.minus_importance:
-        mask = best.instance.mask()
-        proof.time_ns = min(side.least_time_ns(mask) for side in sides)
-    return proof
-
-
-def _stronger(first: Proof, second: Proof) -> Proof:
-    """Take the closer limit on each level, of equal ones that with fewer restrictions.
-
-    Of either proof the restrictions stay, if some limit of it does.
-    """
-    joined = Proof()
-    sources = sorted((first, second), key=lambda proof: len(proof.restrictions))
-    used: list[Proof] = []
-
-    def take(level: str, better: Callable[[int, int], bool]) -> None:
-        chosen: Proof | None = None
-        for proof in sources:
-            limit = getattr(proof, level)
-            if limit is not None and (chosen is None or better(limit, getattr(chosen, level))):
-                chosen = proof
-        if chosen is not None:
-            setattr(joined, level, getattr(chosen, level))
-            used.append(chosen)
-
-    take("importance", operator.lt)
-    take("time_ns", operator.gt)
-    take("arena_bytes", operator.gt)
-    joined.restrictions = list(dict.fromkeys(r for proof in used for r in proof.restrictions))
-    return joined
-
-
-def _limit(values: list[int | None], join: Callable[[list[int]], int]) -> int | None:
-    known = [value for value in values if value is not None]
-    return join(known) if known and len(known) == len(values) else None

@@ -11,8 +11,14 @@ operation k.
     U[t, 0] = size[0] R[t, 0] + sum of size[i] S[t, i]
     U[t, k+1] = U[t, k] - sum over i of size[i] F[t, i, k] + size[k+1] R[t, k+1],      U <= B
 
-This is the form without big-M of the authors' second program (``cvxpy_solver.py``); R, S and F are
-whole.  On the common graph backward operations run once, so R[t, i] = 0 for them where i < t.  What
+This is the form without big-M of the authors' second program (``cvxpy_solver.py``), which HiGHS
+solves several times faster; R, S and F are whole.  In the first program, which the paper's figures
+are of (``gurobi_solver.py``), the last three rows are
+
+    1 - F[t, i, k] <= h <= (2 + number of j) (1 - F[t, i, k])
+    h = 1 - R[t, k] + S[t+1, i] + sum of R[t, j] over j > k that read i
+
+On the common graph backward operations run once, so R[t, i] = 0 for them where i < t.  What
 nobody reads is freed with its stage, whose last operation it is.
 """
 
@@ -29,7 +35,7 @@ from benchmarks.planners.answer import Attempt, Deadline, cheapest
 from benchmarks.planners.milp import Milp
 from benchmarks.planners.problem import Problem, simulate
 
-__all__ = ["checkmate", "checkmate_rounding", "run_for_saved", "stages_of"]
+__all__ = ["checkmate", "checkmate_big_m", "checkmate_rounding", "run_for_saved", "stages_of"]
 
 #: Of the authors' rounding: the LP's share of the budget, and where S is cut.
 LP_SHARE = 0.9
@@ -42,15 +48,25 @@ _MOST_UNITS = 10_000
 @dataclass
 class _Program:
     problem: Problem
+    big_m: bool = False
     milp: Milp = field(default_factory=Milp)
     run: dict[tuple[int, int], int] = field(default_factory=dict)
     saved: dict[tuple[int, int], int] = field(default_factory=dict)
 
 
 def checkmate(problem: Problem, budget_bytes: int, seconds: float) -> Attempt:
-    """Solve the integer program."""
+    """Solve the integer program without big-M."""
+    return _solve(problem, budget_bytes, seconds, big_m=False)
+
+
+def checkmate_big_m(problem: Problem, budget_bytes: int, seconds: float) -> Attempt:
+    """Solve the integer program that was published first."""
+    return _solve(problem, budget_bytes, seconds, big_m=True)
+
+
+def _solve(problem: Problem, budget_bytes: int, seconds: float, big_m: bool) -> Attempt:
     deadline = Deadline(seconds)
-    program = _build(problem, budget_bytes, deadline)
+    program = _build(problem, budget_bytes, deadline, big_m)
     if program is None:
         return Attempt(None, note="time was over before the program was written down")
     unit = gcd(*problem.costs)
@@ -127,7 +143,9 @@ def run_for_saved(problem: Problem, saved: NDArray[np.bool_]) -> tuple[int, ...]
     return stages_of(problem, again)
 
 
-def _build(problem: Problem, budget_bytes: int, deadline: Deadline) -> _Program | None:
+def _build(
+    problem: Problem, budget_bytes: int, deadline: Deadline, big_m: bool = False
+) -> _Program | None:
     """Write the program down; None where time is over before."""
     n = problem.count
     unit = gcd(budget_bytes, *problem.sizes_bytes)
@@ -135,7 +153,7 @@ def _build(problem: Problem, budget_bytes: int, deadline: Deadline) -> _Program 
     sizes = [size / scale for size in problem.sizes_bytes]
     limit = budget_bytes / scale
     cost_unit = gcd(*problem.costs)
-    program = _Program(problem)
+    program = _Program(problem, big_m)
     milp, run, saved = program.milp, program.run, program.saved
     for t in range(n):
         if deadline.over:
@@ -185,6 +203,9 @@ def _memory(program: _Program, t: int, sizes: Sequence[float], limit: float) -> 
             free = milp.variable()
             own.append((free, 1.0))
             frees.setdefault(k, []).append((i, free))
+            if program.big_m:
+                _free_if_no_hazard(program, t, i, k, free)
+                continue
             if k != t:
                 milp.at_most([(free, 1.0), *_run(program, t, k, -1.0)], 0.0)
             if t + 1 < problem.count:
@@ -192,7 +213,7 @@ def _memory(program: _Program, t: int, sizes: Sequence[float], limit: float) -> 
             for j in problem.readers[i]:
                 if k < j <= t and (t, j) in program.run:
                     milp.at_most([(free, 1.0), *_run(program, t, j)], 1.0)
-        if len(own) > 1:
+        if len(own) > 1 and not program.big_m:
             milp.at_most(own, 1.0)
     before: list[tuple[int, float]] = [
         term for i in range(t) for term in _saved(program, t, i, sizes[i])
@@ -201,3 +222,15 @@ def _memory(program: _Program, t: int, sizes: Sequence[float], limit: float) -> 
         used = milp.variable(0.0, 0.0, limit, whole=False)
         milp.row([(used, -1.0), *before, *_run(program, t, k, sizes[k])], 0.0, 0.0)
         before = [(used, 1.0), *((free, -sizes[i]) for i, free in frees.get(k, []))]
+
+
+def _free_if_no_hazard(program: _Program, t: int, i: int, k: int, free: int) -> None:
+    """Let i be freed behind k exactly if k runs, and nobody needs i later."""
+    later = [j for j in program.problem.readers[i] if k < j <= t]
+    hazard = [term for j in later for term in _run(program, t, j)]
+    if t + 1 < program.problem.count:
+        hazard += _saved(program, t + 1, i)
+    most = 1.0 + len(hazard)
+    hazard += _run(program, t, k, -1.0)
+    program.milp.at_most([(free, -1.0), *((v, -factor) for v, factor in hazard)], 0.0)
+    program.milp.at_most([(free, most), *hazard], most - 1.0)

@@ -7,7 +7,7 @@ from functools import partial
 from types import MappingProxyType
 
 from benchmarks.planners.answer import Planner
-from benchmarks.planners.checkmate import checkmate, checkmate_rounding
+from benchmarks.planners.checkmate import checkmate, checkmate_big_m, checkmate_rounding
 from benchmarks.planners.chen import chen, chen_greedy
 from benchmarks.planners.melon import melon
 from benchmarks.planners.min_cut import min_cut
@@ -32,6 +32,7 @@ PLANNERS: Mapping[str, Planner] = MappingProxyType(
         "memplan": memplan,
         "sequential": partial(sequential, exact=checkmate, heuristics=_HEURISTICS),
         "checkmate": checkmate,
+        "checkmate-big-m": checkmate_big_m,
         **_HEURISTICS,
         "moccasin-2": partial(moccasin, computations=2),
         "moccasin-3": partial(moccasin, computations=3),
@@ -48,6 +49,7 @@ ABOUT: Mapping[str, str] = MappingProxyType(
         "below), then memplan's packer; again with fewer live bytes where packing exceeds the "
         "budget",
         "checkmate": "the integer program of Jain et al. (2020) without big-M, on HiGHS",
+        "checkmate-big-m": "the same with big-M, as it was published first",
         "checkmate-rounding": "its relaxation at 0.9 of the budget, rounded at 0.1 to 0.9",
         "chen": "Chen et al. (2016): sqrt(n) segments of the forward order; what crosses a border "
         "is kept, so that it is defined on every graph; one plan, whatever the budget",

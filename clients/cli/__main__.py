@@ -1,8 +1,6 @@
 """``python -m memplan.clients.cli`` is ``plan``."""
 
-import sys
-
-from memplan.clients.cli.main import main
+from memplan.clients.cli.main import console
 
 if __name__ == "__main__":
-    sys.exit(main())
+    console()

@@ -7,8 +7,20 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from typing import NoReturn
 
-__all__ = ["main"]
+__all__ = ["console", "main"]
+
+
+def console() -> NoReturn:
+    """Run ``plan`` as a process, which ends here."""
+    code = main()
+    if _left_behind():
+        # A solver thread may still be in native code; nothing of it may run at interpreter exit.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,11 +71,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.INTERNAL
     if code == ExitCode.INTERRUPTED:
         _say(error_line("interrupted; no file was left half-written"))
-    if code == ExitCode.INTERRUPTED or _left_behind():
-        # A solver thread may still be in native code; nothing of it may run at interpreter exit.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(int(code or 0))
     return int(code or 0)
 
 

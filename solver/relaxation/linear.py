@@ -12,11 +12,13 @@ are put into that formula and it is evaluated in whole numbers.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 
+import absl.logging
 from ortools.linear_solver.python import model_builder
 from ortools.math_opt.python import mathopt  # type: ignore[import-untyped]  # it has no marker
 
@@ -24,6 +26,10 @@ from memplan.solver.clock import WALL, Clock
 from memplan.solver.native import run_watched
 
 __all__ = ["LinearProgram", "WholeSolution"]
+
+# MathOpt logs through absl.  As soon as somebody sets up logging, its handler closes what was
+# sys.stderr at its import, if sys.stderr is something else by then (a test's or a notebook's).
+absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 #: Multipliers are rounded to this part of one.
 _FRACTION = 2**24

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.planners.answer import Attempt, NotApplicableError, check_offsets
-from benchmarks.planners.checkmate import checkmate, checkmate_rounding
+from benchmarks.planners.answer import Attempt, NotApplicableError, Planner, check_offsets
+from benchmarks.planners.checkmate import checkmate, checkmate_big_m, checkmate_rounding
 from benchmarks.planners.chen import chen, segmented
 from benchmarks.planners.instances import chain, layered
 from benchmarks.planners.packed import packed
@@ -102,13 +102,14 @@ def test_every_planner_returns_valid_sequences_and_true_bounds(planner: str) -> 
                 assert replay.peak_bytes <= budget
 
 
+@pytest.mark.parametrize("program", [checkmate, checkmate_big_m])
 @pytest.mark.parametrize("seed", range(8))
-def test_checkmate_is_exact(seed: int) -> None:
+def test_checkmate_is_exact(seed: int, program: Planner) -> None:
     problem = random_problem(seed)
     for part in (0.5, 0.65, 0.8):
         budget = int(part * problem.plain_peak_bytes)
         least = least_cost(problem, budget)
-        attempt = checkmate(problem, budget, 10.0)
+        attempt = program(problem, budget, 10.0)
         if least is None:
             # Brute force runs nothing again before the second backward operation.
             continue

