@@ -27,8 +27,8 @@ from benchmarks.tiny_training import trace_network
 from memplan.ir.graph import Alternative, OpGraph
 from memplan.ir.request import PlanRequest
 from memplan.solver.build_instance import build_instance
-from memplan.solver.orders import starting_orders
 from memplan.solver.schedule import Schedule, Table, live_profile
+from memplan.solver.scheduling.orders import starting_orders
 
 __all__ = ["COLUMNS", "Bytes", "Peaks", "bytes_of", "main", "peaks_of", "restricted"]
 

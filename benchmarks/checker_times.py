@@ -15,9 +15,9 @@ from memplan.ir.plan import Certificate, Plan
 from memplan.solver import solver_version
 from memplan.solver.assemble import assemble
 from memplan.solver.build_instance import build_instance
-from memplan.solver.greedy import Exponents, evict_and_recompute
 from memplan.solver.levels import Proof, certify_levels
 from memplan.solver.schedule import Table
+from memplan.solver.scheduling.greedy import Exponents, evict_and_recompute
 from memplan.solver.solution import place
 
 __all__ = ["checker_table", "recomputing_plan"]

@@ -1,6 +1,6 @@
 """Choosing one after the other: the mask, then the schedule, then the addresses.
 
-1. *Mask* (``memplan.solver.mask_estimate``): most importance under an additive estimate, at the
+1. *Mask* (``memplan.solver.masks.estimate``): most importance under an additive estimate, at the
    full batch.
 2. *Schedule*, for that mask: the traced order, with the best recomputation that memplan's own
    greedy starts and annealing find for the budget.
@@ -31,12 +31,12 @@ from memplan.solver.assemble import assemble
 from memplan.solver.attempts import fits
 from memplan.solver.bounds import lower_bound
 from memplan.solver.build_instance import build_instance
-from memplan.solver.heuristics import find_schedules
 from memplan.solver.instance import Instance
 from memplan.solver.levels import Proof, certify_levels
-from memplan.solver.mask_estimate import MemoryEstimate, choose_mask, estimate_memory
+from memplan.solver.masks.estimate import MemoryEstimate, choose_mask, estimate_memory
 from memplan.solver.micro_batches import allowed_micro_batches
 from memplan.solver.schedule import Table
+from memplan.solver.scheduling.heuristics import find_schedules
 from memplan.solver.solution import Solution, place
 
 __all__ = ["Estimates", "Smallest", "estimates_of", "plan_sequentially", "smallest_sequential"]

@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 from memplan.ir.request import LayerUpdate, PlanRequest
 from memplan.solver.bounds import ByteBound
 from memplan.solver.build_instance import fix_mask
-from memplan.solver.carry_over import carried_over
 from memplan.solver.clock import WALL, Clock
-from memplan.solver.deep import deep_within
-from memplan.solver.heuristics import Found, find_schedules, smallest_peak
 from memplan.solver.instance import Instance
 from memplan.solver.levels import Proof
-from memplan.solver.mask_estimate import MemoryEstimate, estimate_memory
-from memplan.solver.orders import starting_orders
+from memplan.solver.masks.estimate import MemoryEstimate, estimate_memory
 from memplan.solver.progress import Progress, Reporter
 from memplan.solver.relaxation.recomputation import RecomputationBound
 from memplan.solver.relaxation.timeline import Timeline
 from memplan.solver.schedule import Table, live_peak
+from memplan.solver.scheduling.carry_over import carried_over
+from memplan.solver.scheduling.deep import deep_within
+from memplan.solver.scheduling.heuristics import Found, find_schedules, smallest_peak
+from memplan.solver.scheduling.orders import starting_orders
 from memplan.solver.solution import Solution, place
 from memplan.solver.standing import Proved, report, still_proved
 from memplan.solver.techniques import Techniques

@@ -12,9 +12,9 @@ from memplan.solver.attempts import Pursuit, Steps, fits
 from memplan.solver.local_search import anneal
 from memplan.solver.relaxation.recomputation import RecomputationBound
 from memplan.solver.schedule import Table, live_peak
-from memplan.solver.shifts import shifted
+from memplan.solver.scheduling.shifts import shifted
+from memplan.solver.scheduling.ways import without_unread
 from memplan.solver.solution import place
-from memplan.solver.ways import without_unread
 
 __all__ = ["offer_schedules"]
 

@@ -16,8 +16,8 @@ from memplan.solver.relaxation.line_optimum import MOST_ITEMS, LineOptimum, Line
 from memplan.solver.relaxation.recomputation import Limited
 from memplan.solver.relaxation.timeline import RESTRICTIONS, Timeline, timeline_of
 from memplan.solver.schedule import Schedule, Table, live_peak
+from memplan.solver.scheduling.ways import fastest_ways, needed_schedule, without_unread
 from memplan.solver.solution import place
-from memplan.solver.ways import fastest_ways, needed_schedule, without_unread
 
 __all__ = ["solve_lines"]
 

@@ -12,11 +12,11 @@ from memplan.ir.request import LayerUpdate
 from memplan.solver.attempts import Pursuit, Side, carried_from_best, pack_found
 from memplan.solver.build_instance import fix_mask
 from memplan.solver.clock import Clock
-from memplan.solver.hasten import hastened
-from memplan.solver.heuristics import Found
 from memplan.solver.local_search import anneal
-from memplan.solver.priorities import climb
 from memplan.solver.schedule import Schedule, Table, live_peak
+from memplan.solver.scheduling.hasten import hastened
+from memplan.solver.scheduling.heuristics import Found
+from memplan.solver.scheduling.priorities import climb
 from memplan.solver.techniques import Techniques
 from memplan.solver.time_bound import trip_time_lower_bound
 

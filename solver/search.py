@@ -21,8 +21,8 @@ from memplan.solver.joint.lexicographic import solve_levels
 from memplan.solver.levels import Proof, with_known
 from memplan.solver.line_plans import offer_schedules
 from memplan.solver.line_search import solve_lines
-from memplan.solver.mask_estimate import choose_mask
-from memplan.solver.mask_search import search_masks
+from memplan.solver.masks.estimate import choose_mask
+from memplan.solver.masks.search import search_masks
 from memplan.solver.micro_batches import allowed_micro_batches
 from memplan.solver.progress import Progress, Reporter
 from memplan.solver.proofs import (

@@ -18,13 +18,13 @@ from memplan.ir.request import LayerUpdate
 from memplan.solver.attempts import Pursuit, Side, cannot_improve, carry_over, offer_as_it_is
 from memplan.solver.bounds import ByteBound
 from memplan.solver.build_instance import fix_mask
-from memplan.solver.carry_over import carried_over
 from memplan.solver.levels import Proof
-from memplan.solver.mask_estimate import MemoryEstimate, choose_mask
-from memplan.solver.mask_search import is_hopeless, raise_layers
+from memplan.solver.masks.estimate import MemoryEstimate, choose_mask
+from memplan.solver.masks.search import is_hopeless, raise_layers
 from memplan.solver.near import try_near
 from memplan.solver.restore import Start, restore
 from memplan.solver.schedule import Table, live_peak
+from memplan.solver.scheduling.carry_over import carried_over
 
 __all__ = ["WARM_SHARE", "WarmStart", "go_on_from", "must_be_of"]
 

@@ -16,7 +16,7 @@ from memplan.ir.check import check
 from memplan.ir.graph import OpGraph
 from memplan.ir.options import update_options
 from memplan.ir.request import PlanRequest
-from memplan.solver.mask_estimate import choose_mask
+from memplan.solver.masks.estimate import choose_mask
 from tests.support.hand_graphs import chain
 
 

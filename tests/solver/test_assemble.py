@@ -5,8 +5,8 @@ import pytest
 from memplan.ir.device import Device, Rates, Region
 from memplan.ir.plan import Plan
 from memplan.solver.schedule import Table
+from memplan.solver.scheduling.ways import fastest_ways, needed_schedule
 from memplan.solver.solution import place
-from memplan.solver.ways import fastest_ways, needed_schedule
 from tests.solver.problems import accepted_plan, skip, steps, table_of
 from tests.support.hand_graphs import HAND_GRAPHS, chain, inference, statistics
 

@@ -7,9 +7,9 @@ from memplan.ir.request import LayerUpdate
 from memplan.solver import solve
 from memplan.solver.bounds import lower_bound
 from memplan.solver.schedule import Table, live_peak
+from memplan.solver.scheduling.ways import block_ways, fastest_ways, needed_schedule
 from memplan.solver.techniques import Techniques
 from memplan.solver.time_bound import time_lower_bound
-from memplan.solver.ways import block_ways, fastest_ways, needed_schedule
 from tests.solver.problems import instance_of, request, table_of
 from tests.support.hand_graphs import block
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memplan.solver.mask_estimate import _solver
+from memplan.solver.masks.estimate import _solver
 
 
 def test_the_mask_estimate_leaves_the_signal_alone() -> None:

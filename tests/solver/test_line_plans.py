@@ -17,7 +17,7 @@ from memplan.solver.progress import Reporter
 from memplan.solver.relaxation.recomputation import RecomputationBound
 from memplan.solver.relaxation.timeline import timeline_of
 from memplan.solver.schedule import Table, live_peak
-from memplan.solver.shifts import shifted
+from memplan.solver.scheduling.shifts import shifted
 from memplan.solver.solution import place
 from memplan.solver.techniques import Techniques
 from tests.solver.relaxation.test_retention import random_problem

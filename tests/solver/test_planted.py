@@ -14,7 +14,7 @@ import pytest
 
 from memplan.ir.errors import PlanRejectedError
 from memplan.ir.packing import PackingBuffer
-from memplan.solver import _solve, search, solve
+from memplan.solver import _solve, proofs, search, solve
 from memplan.solver.bounds import ByteBound, lower_bound
 from memplan.solver.instance import Instance
 from memplan.solver.levels import Proof, certify_levels
@@ -29,7 +29,7 @@ OPTIMUM_BYTES = 120
 
 
 def plant_proof(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
-    joined = search.joined_proof
+    joined = proofs.joined_proof
 
     def planted(*arguments: Any) -> Proof:
         return replace(joined(*arguments), **changes)

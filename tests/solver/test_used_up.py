@@ -14,17 +14,17 @@ from memplan.ir.request import PlanRequest
 from memplan.ir.units import Affine
 from memplan.solver.bounds import lower_bound
 from memplan.solver.build_instance import build_instance
-from memplan.solver.greedy import evict_and_recompute, random_exponents
-from memplan.solver.heuristics import Found
-from memplan.solver.lean import lean_schedule
 from memplan.solver.local_search import anneal
 from memplan.solver.local_search.flat import flatten, scratch_for
 from memplan.solver.local_search.measure import measure
 from memplan.solver.micro_batches import allowed_micro_batches
-from memplan.solver.narrow import narrow_ways
-from memplan.solver.orders import starting_orders
 from memplan.solver.schedule import Schedule, Table, derive, live_peak, live_profile
-from memplan.solver.ways import fastest_ways, needed_schedule
+from memplan.solver.scheduling.greedy import evict_and_recompute, random_exponents
+from memplan.solver.scheduling.heuristics import Found
+from memplan.solver.scheduling.lean import lean_schedule
+from memplan.solver.scheduling.narrow import narrow_ways
+from memplan.solver.scheduling.orders import starting_orders
+from memplan.solver.scheduling.ways import fastest_ways, needed_schedule
 from tests.solver.problems import instance_of, request, steps, table_of
 from tests.support.brute_force import masks, smallest_arena
 from tests.support.graph_builder import GraphBuilder, alternative, used_up_alternative

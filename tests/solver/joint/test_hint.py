@@ -6,10 +6,10 @@ from memplan.ir.graph import OpGraph
 from memplan.solver.build_instance import build_instance, fix_mask
 from memplan.solver.joint import add_hints, build_joint_model, extract
 from memplan.solver.joint.hint import fits_model
-from memplan.solver.mask_estimate import choose_mask, estimate_memory
+from memplan.solver.masks.estimate import choose_mask, estimate_memory
 from memplan.solver.schedule import Table
+from memplan.solver.scheduling.ways import fastest_ways, needed_schedule
 from memplan.solver.solution import Solution, place
-from memplan.solver.ways import fastest_ways, needed_schedule
 from tests.solver.problems import (
     PLENTY,
     accepted_plan,

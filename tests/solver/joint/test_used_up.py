@@ -8,10 +8,10 @@ from memplan.ir.graph import OpGraph
 from memplan.solver import solve
 from memplan.solver.build_instance import build_instance
 from memplan.solver.joint import JointModel, add_hints, build_joint_model, extract
-from memplan.solver.lean import lean_schedule
 from memplan.solver.micro_batches import allowed_micro_batches
-from memplan.solver.narrow import narrow_ways
 from memplan.solver.schedule import Table
+from memplan.solver.scheduling.lean import lean_schedule
+from memplan.solver.scheduling.narrow import narrow_ways
 from memplan.solver.solution import place
 from tests.solver.joint.test_execution import work
 from tests.solver.joint.test_retention import item

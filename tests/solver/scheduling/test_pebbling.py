@@ -11,11 +11,11 @@ from memplan.ir.graph import OpGraph
 from memplan.solver.bounds import lower_bound
 from memplan.solver.build_instance import fix_mask
 from memplan.solver.clock import WALL
-from memplan.solver.deep import deep_within, deepest
 from memplan.solver.local_search.leave_out import with_less_recomputed
-from memplan.solver.orders import starting_orders
-from memplan.solver.pebbling import Board, Pebbled, within
 from memplan.solver.schedule import Table, live_peak
+from memplan.solver.scheduling.deep import deep_within, deepest
+from memplan.solver.scheduling.orders import starting_orders
+from memplan.solver.scheduling.pebbling import Board, Pebbled, within
 from tests.solver.problems import instance_of, line, skip, steps, table_of
 from tests.support.hand_graphs import chain, diamond, statistics, two_layers
 from tests.support.random_graphs import random_graph

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from memplan.solver.orders import list_schedule, sink_growing, starting_orders
 from memplan.solver.schedule import live_peak
-from memplan.solver.ways import fastest_ways, needed_schedule
+from memplan.solver.scheduling.orders import list_schedule, sink_growing, starting_orders
+from memplan.solver.scheduling.ways import fastest_ways, needed_schedule
 from tests.solver.problems import fork, steps, table_of
 from tests.support.hand_graphs import HAND_GRAPHS, chain
 from tests.support.random_graphs import random_graph

@@ -5,10 +5,10 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping
 
-from memplan.solver.lean import lean_schedule
-from memplan.solver.narrow import narrow_ways
 from memplan.solver.schedule import Schedule, Table
-from memplan.solver.ways import fastest_ways, needed_schedule, saving_ways, starting_ways
+from memplan.solver.scheduling.lean import lean_schedule
+from memplan.solver.scheduling.narrow import narrow_ways
+from memplan.solver.scheduling.ways import fastest_ways, needed_schedule, saving_ways, starting_ways
 
 __all__ = ["list_schedule", "sink_growing", "starting_orders", "starting_schedules"]
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from math import inf
 
 from memplan.solver.schedule import Table
-from memplan.solver.ways import needed_schedule
+from memplan.solver.scheduling.ways import needed_schedule
 
 __all__ = ["lean_schedule"]
 

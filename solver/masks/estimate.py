@@ -31,9 +31,9 @@ from memplan.ir.request import LayerUpdate
 from memplan.ir.sizes import alternative_allowed, tensor_bytes, updated_parameters
 from memplan.solver.build_instance import fix_mask
 from memplan.solver.instance import Choice, Instance
-from memplan.solver.mask_knapsack import fill
-from memplan.solver.orders import starting_schedules
+from memplan.solver.masks.knapsack import fill
 from memplan.solver.schedule import Table, live_peak
+from memplan.solver.scheduling.orders import starting_schedules
 
 __all__ = ["MemoryEstimate", "OptionCost", "choose_mask", "estimate_memory"]
 

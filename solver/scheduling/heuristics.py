@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from memplan.solver.clock import WALL, Clock
-from memplan.solver.deep import deep_within, deepest
-from memplan.solver.greedy import GreedyRuns, random_exponents
-from memplan.solver.hasten import hastened
 from memplan.solver.local_search import anneal
 from memplan.solver.local_search.flat import flatten
-from memplan.solver.orders import starting_orders
-from memplan.solver.priorities import climb
 from memplan.solver.schedule import Schedule, Table, live_peak
+from memplan.solver.scheduling.deep import deep_within, deepest
+from memplan.solver.scheduling.greedy import GreedyRuns, random_exponents
+from memplan.solver.scheduling.hasten import hastened
+from memplan.solver.scheduling.orders import starting_orders
+from memplan.solver.scheduling.priorities import climb
+from memplan.solver.scheduling.ways import needed_schedule, plain_ways
 from memplan.solver.techniques import Techniques
 from memplan.solver.time_bound import trip_time_lower_bound
-from memplan.solver.ways import needed_schedule, plain_ways
 
 __all__ = ["Found", "find_schedules", "smallest_peak"]
 

@@ -4,9 +4,9 @@ import pytest
 
 from memplan.ir.graph import OpGraph
 from memplan.ir.request import LayerUpdate
-from memplan.solver.lean import lean_schedule
 from memplan.solver.schedule import Table, live_peak
-from memplan.solver.ways import fastest_ways, needed_schedule, saving_ways
+from memplan.solver.scheduling.lean import lean_schedule
+from memplan.solver.scheduling.ways import fastest_ways, needed_schedule, saving_ways
 from tests.solver.problems import table_of
 from tests.support.graph_builder import GraphBuilder, alternative
 from tests.support.hand_graphs import HAND_GRAPHS, block

@@ -6,9 +6,9 @@ from benchmarks.planners.instances import layered
 from benchmarks.planners.ours import as_graph, as_request
 from memplan.solver.build_instance import build_instance
 from memplan.solver.clock import WorkClock
-from memplan.solver.priorities import climb
 from memplan.solver.schedule import Table, live_peak
-from memplan.solver.ways import fastest_ways, needed_schedule
+from memplan.solver.scheduling.priorities import climb
+from memplan.solver.scheduling.ways import fastest_ways, needed_schedule
 from tests.solver.problems import skip, table_of
 from tests.support.hand_graphs import chain
 

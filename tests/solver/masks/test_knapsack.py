@@ -6,8 +6,8 @@ from itertools import product
 import pytest
 
 from memplan.ir.request import LayerUpdate
-from memplan.solver.mask_estimate import MemoryEstimate, OptionCost, choose_mask
-from memplan.solver.mask_knapsack import fill
+from memplan.solver.masks.estimate import MemoryEstimate, OptionCost, choose_mask
+from memplan.solver.masks.knapsack import fill
 
 Groups = list[list[tuple[int, int]]]
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from memplan.solver.attempts import Pursuit, Side
 from memplan.solver.bounds import lower_bound
 from memplan.solver.clock import Clock
-from memplan.solver.mask_search import search_masks
+from memplan.solver.masks.search import search_masks
 from memplan.solver.progress import Reporter
 from memplan.solver.techniques import Techniques
 from tests.solver.problems import PLENTY, accepted_plan, instance_of

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from memplan.solver.local_search.eviction import Eviction, evict, eviction_for
 from memplan.solver.local_search.flat import Flat, Numbers, flatten, to_options, to_schedule
 from memplan.solver.schedule import Schedule, Table
-from memplan.solver.ways import without_unread
+from memplan.solver.scheduling.ways import without_unread
 
 Reals = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ each operation goes the way that keeps the largest working set on its path small
 from __future__ import annotations
 
 from memplan.solver.schedule import Table
-from memplan.solver.ways import fastest_ways, needed_schedule
+from memplan.solver.scheduling.ways import fastest_ways, needed_schedule
 
 __all__ = ["narrow_ways"]
 

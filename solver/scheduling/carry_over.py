@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Mapping, Sequence
 
 from memplan.solver.schedule import Schedule, Table, live_peak
-from memplan.solver.ways import fastest_ways, needed_schedule, without_unread
+from memplan.solver.scheduling.ways import fastest_ways, needed_schedule, without_unread
 
 __all__ = ["carried_over"]
 

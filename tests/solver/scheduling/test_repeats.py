@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from memplan.solver.repeats import kinds_of_items
+from memplan.solver.scheduling.repeats import kinds_of_items
 from tests.solver.problems import fork, table_of
 from tests.support.hand_graphs import chain
 

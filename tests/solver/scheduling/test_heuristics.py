@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import time
 
-from memplan.solver.heuristics import find_schedules, smallest_peak
 from memplan.solver.local_search import anneal
 from memplan.solver.schedule import Schedule, Table, live_peak
+from memplan.solver.scheduling.heuristics import find_schedules, smallest_peak
+from memplan.solver.scheduling.ways import fastest_ways, needed_schedule
 from memplan.solver.techniques import Techniques
-from memplan.solver.ways import fastest_ways, needed_schedule
 from tests.solver.problems import skip, steps, table_of, time_ns
 from tests.support.graph_builder import GraphBuilder, alternative
 from tests.support.hand_graphs import chain

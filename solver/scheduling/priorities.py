@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memplan.solver.clock import Clock
-from memplan.solver.greedy import GreedyRuns
 from memplan.solver.local_search.flat import Flat, Scratch, flatten, scratch_for, to_schedule
 from memplan.solver.local_search.measure import measure, without_unread
-from memplan.solver.repeats import kinds_of_items
 from memplan.solver.schedule import Table
+from memplan.solver.scheduling.greedy import GreedyRuns
+from memplan.solver.scheduling.repeats import kinds_of_items
 
 __all__ = ["climb"]
 

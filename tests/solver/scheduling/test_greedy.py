@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from memplan.solver.greedy import Exponents, evict_and_recompute, random_exponents
 from memplan.solver.schedule import Table, live_peak
-from memplan.solver.ways import fastest_ways, needed_schedule
+from memplan.solver.scheduling.greedy import Exponents, evict_and_recompute, random_exponents
+from memplan.solver.scheduling.ways import fastest_ways, needed_schedule
 from tests.solver.problems import PLENTY, skip, steps, table_of, time_ns
 from tests.support.graph_builder import GraphBuilder, alternative
 from tests.support.hand_graphs import chain

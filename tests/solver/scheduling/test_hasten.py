@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 
 from memplan.solver.clock import Clock
-from memplan.solver.hasten import hastened
-from memplan.solver.lean import lean_schedule
 from memplan.solver.schedule import Schedule, Table, live_peak
-from memplan.solver.ways import fastest_ways, needed_schedule
+from memplan.solver.scheduling.hasten import hastened
+from memplan.solver.scheduling.lean import lean_schedule
+from memplan.solver.scheduling.ways import fastest_ways, needed_schedule
 from tests.solver.problems import table_of
-from tests.solver.test_lean import rows
+from tests.solver.scheduling.test_lean import rows
 from tests.support.random_graphs import random_graph
 
 FAR = 60.0

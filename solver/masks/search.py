@@ -14,8 +14,8 @@ from memplan.solver.attempts import Pursuit, Side, cannot_improve, carry_over, t
 from memplan.solver.bounds import lower_bound
 from memplan.solver.build_instance import fix_mask
 from memplan.solver.instance import Instance
-from memplan.solver.mask_estimate import MemoryEstimate, choose_mask
-from memplan.solver.mask_model import masks_by_model
+from memplan.solver.masks.estimate import MemoryEstimate, choose_mask
+from memplan.solver.masks.model import masks_by_model
 
 __all__ = ["is_hopeless", "raise_layers", "search_masks"]
 

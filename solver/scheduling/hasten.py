@@ -8,9 +8,9 @@ most; the operations that are then needed follow from the ways.
 from __future__ import annotations
 
 from memplan.solver.clock import Clock
-from memplan.solver.orders import list_schedule
 from memplan.solver.schedule import Schedule, Table, live_peak
-from memplan.solver.ways import fastest_ways, needed_schedule
+from memplan.solver.scheduling.orders import list_schedule
+from memplan.solver.scheduling.ways import fastest_ways, needed_schedule
 
 __all__ = ["hastened"]
 

@@ -6,7 +6,7 @@ import pytest
 
 from memplan.ir.request import LayerUpdate
 from memplan.solver.schedule import Table, live_peak
-from memplan.solver.ways import (
+from memplan.solver.scheduling.ways import (
     fastest_ways,
     light_updates,
     needed_schedule,

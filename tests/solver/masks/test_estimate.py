@@ -3,7 +3,7 @@ from __future__ import annotations
 from itertools import product
 
 from memplan.ir.request import LayerUpdate
-from memplan.solver.mask_estimate import MemoryEstimate, OptionCost, choose_mask
+from memplan.solver.masks.estimate import MemoryEstimate, OptionCost, choose_mask
 
 
 def option(layer: str, channels: int, importance: int, own: int, reach: int) -> OptionCost:

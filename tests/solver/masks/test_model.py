@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 from memplan.solver.build_instance import fix_mask
-from memplan.solver.mask_model import masks_by_model
+from memplan.solver.masks.model import masks_by_model
 from memplan.solver.schedule import Table, live_peak
-from memplan.solver.ways import fastest_ways, needed_schedule
+from memplan.solver.scheduling.ways import fastest_ways, needed_schedule
 from tests.solver.problems import PLENTY, instance_of, skip
 from tests.support.hand_graphs import two_layers
 

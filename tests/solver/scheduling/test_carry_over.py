@@ -5,9 +5,9 @@ import pytest
 from memplan.ir.options import update_options
 from memplan.solver import Techniques, solve
 from memplan.solver.build_instance import build_instance, fix_mask
-from memplan.solver.carry_over import carried_over
 from memplan.solver.restore import restore
 from memplan.solver.schedule import Table, live_peak
+from memplan.solver.scheduling.carry_over import carried_over
 from tests.solver.problems import request
 from tests.support.brute_force import masks
 from tests.support.hand_graphs import chain

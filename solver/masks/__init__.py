@@ -1,0 +1,1 @@
+"""Which layers and channels are updated: masks that may fit, most important first."""
