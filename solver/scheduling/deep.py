@@ -13,7 +13,8 @@ from random import Random
 from memplan.solver.clock import Clock
 from memplan.solver.local_search.leave_out import with_less_recomputed
 from memplan.solver.schedule import Table, live_peak
-from memplan.solver.scheduling.pebbling import Board, deep_enough, least_peak
+from memplan.solver.scheduling.pebble_board import Board
+from memplan.solver.scheduling.pebbling import deep_enough, least_peak
 
 __all__ = ["deep_within", "deepest"]
 

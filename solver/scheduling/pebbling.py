@@ -27,14 +27,14 @@ what Rotor's dynamic program comes near to.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from random import Random
 
 from memplan.solver.clock import WALL, Clock
-from memplan.solver.schedule import Schedule, Table
+from memplan.solver.scheduling.pebble_board import Board, Move, bits
 
-__all__ = ["Board", "Pebbled", "deep_enough", "is_whole", "least_peak", "within"]
+__all__ = ["Pebbled", "deep_enough", "least_peak", "within"]
 
 Steps = tuple[tuple[int, int], ...]
 #: (operations to come, items that must be there), as bits.
@@ -70,133 +70,6 @@ class Pebbled:
     steps: Steps | None
     bound_bytes: int
     is_complete: bool
-
-
-@dataclass(frozen=True)
-class _Move:
-    """An operation, by the one way in which it runs."""
-
-    way: int
-    reads: int
-    writes: int
-    read_items: tuple[int, ...]
-    written_items: tuple[int, ...]
-    workspace: int
-    pairs: tuple[tuple[int, int], ...]
-    #: Bit of the item that is used up, or 0.
-    uses_up: int
-    #: Operations of D that must come later: they change what this one reads.
-    changed_by: int
-
-
-@dataclass
-class Board:
-    """One way for each operation that is needed, as bits.
-
-    Attributes:
-        once: operations that run exactly once.
-        needs: per operation, all that must have run before it does.
-    """
-
-    table: Table
-    moves: Mapping[int, _Move]
-    once: int
-    needs: Mapping[int, int]
-    given: int
-    kept: int
-    _needed: dict[int, int] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, table: Table, steps: Schedule) -> Board:
-        """Return the board of what runs in ``steps``, by its ways.
-
-        Args:
-            steps: any valid schedule; its order does not count.
-        """
-        ways = dict(steps)
-        works = table.instance.works
-        once = sum(
-            1 << work
-            for work in ways
-            if table.most_computations[work] == 1
-            or works[work].demanded[0]
-            or any(table.covers[work][ways[work]])
-        )
-        moves: dict[int, _Move] = {}
-        needs: dict[int, int] = {}
-        for work in sorted(ways):
-            way = ways[work]
-            reads, writes = table.reads[work][way], table.writes[work]
-            stores = table.stores[work][way]
-            spent = table.uses_up[work][way]
-            moves[work] = _Move(
-                way,
-                _bits_of(reads),
-                _bits_of(writes),
-                reads,
-                writes,
-                table.workspace[work][way],
-                table.pairs[work][way],
-                1 << spent if spent >= 0 else 0,
-                sum(
-                    1 << other
-                    for other, other_way in ways.items()
-                    if other != work and not stores.isdisjoint(table.mutates[other][other_way])
-                ),
-            )
-            needs[work] = 0
-            for item in reads:
-                producer = table.producer.get(item)
-                if producer is not None:
-                    needs[work] |= needs[producer] | 1 << producer
-        return cls(table, moves, once, needs, _bits_of(table.given), _bits_of(table.kept))
-
-    def needed_by(self, to_come: int) -> int:
-        """Return what the operations to come need to have run."""
-        found = self._needed.get(to_come)
-        if found is None:
-            found = 0
-            for work in _bits(to_come):
-                found |= self.needs[work]
-            self._needed[to_come] = found
-        return found
-
-    def still_to_run(self, to_come: int, there: int) -> int:
-        """Return how many operations must run before the state is reached, once at least."""
-        if to_come:
-            return 0  # the same for most states, which look back to the inputs all the same
-        producer = self.table.producer
-        found = 0
-        for item in _bits(there & ~self.given):
-            found |= self.needs[producer[item]] | 1 << producer[item]
-        return found.bit_count()
-
-    def bytes_of(self, items: int) -> int:
-        """Return the bytes of a set of items."""
-        size = self.table.size
-        return sum(size[item] for item in _bits(items))
-
-
-def is_whole(table: Table, board: Board) -> bool:
-    """Tell whether the board leaves nothing out that a plan of the table might do.
-
-    Every operation has one way, and sizes are not rounded up.
-    """
-    instance = table.instance
-    return (
-        all(len(allowed) <= 1 for allowed in table.allowed)
-        and not instance.coverable
-        and board.table is table
-        and all(
-            size == item.size_bytes[0]
-            for size, item in zip(table.size, instance.items, strict=True)
-        )
-        and all(
-            table.workspace[index][way] == work.ways[way].workspace_bytes[0]
-            for index, work in enumerate(instance.works)
-            for way in table.allowed[index]
-        )
-    )
 
 
 def least_peak(
@@ -346,13 +219,13 @@ def _moves(
 ) -> list[Reached]:
     """Return what could have happened last, as far as it is worth looking at."""
     producer = board.table.producer
-    last = {producer[item] for item in _bits(there & ~board.given) if item in producer}
+    last = {producer[item] for item in bits(there & ~board.given) if item in producer}
     needed = board.needed_by(to_come)
     for work in last:
         needed |= board.needs[work]
     found: list[Reached] = []
     smaller: Reached | None = None
-    candidates = [*_bits(to_come & ~needed), *(w for w in last if not board.once >> w & 1)]
+    candidates = [*bits(to_come & ~needed), *(w for w in last if not board.once >> w & 1)]
     if chance is not None:
         chance.shuffle(candidates)
     for work in candidates:
@@ -367,9 +240,8 @@ def _moves(
         if during <= peak and after <= live and not needed >> work & 1:
             return [reached]  # exchange
         if during <= peak and not once and not new[1] & ~there:
-            if (
-                smaller is None or work > smaller[4][0]
-            ):  # the furthest, so that more will be contained
+            # The furthest, so that more will be contained.
+            if smaller is None or work > smaller[4][0]:
                 smaller = reached
             continue
         found.append(reached)
@@ -422,7 +294,7 @@ def _descents(
     return found
 
 
-def _bytes(board: Board, move: _Move, live: int, there: int) -> tuple[int, int]:
+def _bytes(board: Board, move: Move, live: int, there: int) -> tuple[int, int]:
     """Return the live bytes while an operation runs, and before it, if ``there`` is there after."""
     size = board.table.size
     fresh = sum(size[item] for item in move.written_items if not there >> item & 1)
@@ -450,15 +322,3 @@ def _path(
         state, works = came_from[state]
         steps += [(work, board.moves[work].way) for work in reversed(works)]
     return tuple(steps)
-
-
-def _bits_of(numbers: tuple[int, ...] | frozenset[int]) -> int:
-    return sum(1 << number for number in set(numbers))
-
-
-def _bits(number: int) -> Iterator[int]:
-    """Yield the positions of the bits that are set, ascending."""
-    while number:
-        lowest = number & -number
-        yield lowest.bit_length() - 1
-        number ^= lowest

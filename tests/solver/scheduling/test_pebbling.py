@@ -15,7 +15,8 @@ from memplan.solver.local_search.leave_out import with_less_recomputed
 from memplan.solver.schedule import Table, live_peak
 from memplan.solver.scheduling.deep import deep_within, deepest
 from memplan.solver.scheduling.orders import starting_orders
-from memplan.solver.scheduling.pebbling import Board, Pebbled, within
+from memplan.solver.scheduling.pebble_board import Board
+from memplan.solver.scheduling.pebbling import Pebbled, within
 from tests.solver.problems import instance_of, line, skip, steps, table_of
 from tests.support.hand_graphs import chain, diamond, statistics, two_layers
 from tests.support.random_graphs import random_graph
