@@ -69,9 +69,13 @@ CASES: Mapping[str, Callable[[], Case]] = {
     "layered-20": partial(_layered, 20, 1, 0.7),
     "layered-40": partial(_layered, 40, 2, 0.6),
     "layered-200": partial(_layered, 200, 4, 0.6),
+    "chain-80-tight": partial(_chain, 80, 0.18),
+    "layered-200-tight": partial(_layered, 200, 4, 0.3),
     "infeasible": lambda: _below_the_bound(layered(40, 2)),
     "resnet8": partial(_example, "resnet8", 0.18, "auto"),
     "ds-cnn": partial(_example, "ds-cnn", 0.3, "full"),
     "mbv2-w0.35": partial(_example, "mbv2-w0.35", 0.25, "auto"),
+    "mcunet-5fps": partial(_example, "mcunet-5fps", 0.1, "auto"),
+    "densenet121": partial(_example, "densenet121", 0.5, "full"),
     "bert-mini": partial(_example, "bert-mini", 0.7, "full"),
 }

@@ -18,8 +18,9 @@ are of (``gurobi_solver.py``), the last three rows are
     1 - F[t, i, k] <= h <= (2 + number of j) (1 - F[t, i, k])
     h = 1 - R[t, k] + S[t+1, i] + sum of R[t, j] over j > k that read i
 
-On the common graph backward operations run once, so R[t, i] = 0 for them where i < t.  What
-nobody reads is freed with its stage, whose last operation it is.
+and backward operations may run again, too.  Here, in the second, they run once, as the common graph
+wants it: R[t, i] = 0 for them where i < t.  What nobody reads is freed with its stage, whose last
+operation it is.
 """
 
 from __future__ import annotations
@@ -60,7 +61,10 @@ def checkmate(problem: Problem, budget_bytes: int, seconds: float) -> Attempt:
 
 
 def checkmate_big_m(problem: Problem, budget_bytes: int, seconds: float) -> Attempt:
-    """Solve the integer program that was published first."""
+    """Solve the integer program that was published first.
+
+    Where it runs backward operations again there is no answer for the common graph.
+    """
     return _solve(problem, budget_bytes, seconds, big_m=True)
 
 
@@ -90,6 +94,9 @@ def _solve(problem: Problem, budget_bytes: int, seconds: float, big_m: bool) -> 
             for t in range(problem.count)
         ],
     )
+    again = [o for place, o in enumerate(sequence) if o in sequence[:place]]
+    if not all(problem.forward[o] for o in again):
+        return Attempt(None, note="backward operations run again")
     return Attempt(sequence, bound)
 
 
@@ -159,7 +166,7 @@ def _build(
         if deadline.over:
             return None
         for i in range(t + 1):
-            if i == t or problem.forward[i]:
+            if i == t or problem.forward[i] or big_m:
                 lower = 1.0 if i == t else 0.0
                 run[t, i] = milp.variable(problem.costs[i] // cost_unit, lower)
             if i < t:

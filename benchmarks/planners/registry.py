@@ -49,7 +49,8 @@ ABOUT: Mapping[str, str] = MappingProxyType(
         "below), then memplan's packer; again with fewer live bytes where packing exceeds the "
         "budget",
         "checkmate": "the integer program of Jain et al. (2020) without big-M, on HiGHS",
-        "checkmate-big-m": "the same with big-M, as it was published first",
+        "checkmate-big-m": "the same as it was published first: with big-M, and backward "
+        "operations may run again",
         "checkmate-rounding": "its relaxation at 0.9 of the budget, rounded at 0.1 to 0.9",
         "chen": "Chen et al. (2016): sqrt(n) segments of the forward order; what crosses a border "
         "is kept, so that it is defined on every graph; one plan, whatever the budget",
