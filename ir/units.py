@@ -14,9 +14,9 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from memplan.ir.errors import RequestError
-from memplan.ir.limits import MAX_BYTES
+from memplan.ir.limits import MAX_BYTES, MAX_FRONTIER
 
-__all__ = ["Affine", "align_up", "format_bytes", "parse_bytes"]
+__all__ = ["Affine", "align_up", "format_bytes", "parse_budgets", "parse_bytes"]
 
 _UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 _MAX_LENGTH = 40
@@ -43,6 +43,29 @@ def parse_bytes(text: str | int) -> int:
     if not 0 < size_bytes <= MAX_BYTES:
         raise RequestError(f"size out of range: {str(text)[:40]!r}; use 1 B to {MAX_BYTES} B")
     return size_bytes
+
+
+def parse_budgets(text: str) -> int | list[int]:
+    """Return how many budgets ``text`` asks for (``"20"``), or those it lists (``"128KB,1MB"``).
+
+    Raises:
+        RequestError: it does neither, or asks for too many.
+    """
+    # A number of bytes that is no number of budgets is one budget.
+    if text.isdecimal() and len(text) <= _MAX_LENGTH and int(text) <= MAX_FRONTIER:
+        if int(text) == 0:
+            raise RequestError("0 budgets: write how many, at least 1, or budgets as 128KB,256KB")
+        return int(text)
+    parts = text.split(",", MAX_FRONTIER)
+    if len(parts) > MAX_FRONTIER:
+        raise RequestError(f"more than {MAX_FRONTIER} budgets")
+    try:
+        return [parse_bytes(part) for part in parts]
+    except RequestError as failure:
+        raise RequestError(
+            f"{text[:80]}: {failure}; write how many budgets, at most {MAX_FRONTIER}, or budgets "
+            "such as 128KB,256KB"
+        ) from None
 
 
 def format_bytes(size_bytes: int) -> str:

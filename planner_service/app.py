@@ -11,18 +11,16 @@ from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Header, Path, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, Field, ValidationError
-from starlette.datastructures import UploadFile
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from memplan.ir.errors import MemplanError
-from memplan.ir.graph import OpGraph
 from memplan.planner_service.body_limit import BodyLimit
 from memplan.planner_service.children import ChildWorker, Worker
 from memplan.planner_service.jobs import Jobs
 from memplan.planner_service.openapi import (
     answer_responses,
     describe,
+    frontier_body,
     graph_responses,
     question_body,
 )
@@ -30,30 +28,17 @@ from memplan.planner_service.problems import (
     ProblemError,
     handle_http_exception,
     handle_problem,
-    problem_of_validation,
 )
-from memplan.planner_service.question import (
-    Question,
-    must_be_allowed,
-    must_be_answerable,
-    read_question,
-    solver_version,
-    with_start,
-)
+from memplan.planner_service.question import Kind, key_of, solver_version
+from memplan.planner_service.reading import read_asked
 from memplan.planner_service.settings import Settings
 from memplan.planner_service.store import PlanStore, open_store
 from memplan.planner_service.traces import Traces
-from memplan.planner_service.uploads import (
-    UploadForm,
-    file_name,
-    must_be_traceable,
-    request_of_form,
-    trace_settings,
-)
 
 __all__ = ["Health", "JobStatus", "create_app"]
 
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})")
+Id = Annotated[str, Path(description="From Location or Content-Location.")]
 Prefer = Annotated[
     str | None,
     Header(description="wait=N: answer within N seconds if the plan is found by then (RFC 7240)."),
@@ -71,7 +56,9 @@ class JobStatus(BaseModel):
         None,
         description="The last the solver said, as memplan.solver.Progress: stage, elapsed_seconds, "
         "arena_bytes, time_ns and importance of the best plan so far, lower_bound_bytes, and the "
-        "level that is being improved with its bound and gap.",
+        "level that is being improved with its bound and gap. Of a frontier as "
+        "memplan.solver.FrontierProgress: done of most searches, budget_bytes of the one that "
+        "runs, and its progress as solving.",
     )
 
 
@@ -127,7 +114,8 @@ def create_app(
     )
     async def ask(request: Request, prefer: Prefer = None) -> Response:
         """The id of a question is the hash of its content: asking again is safe and free."""
-        return await _while_serving(_ask(request, settings, _wait_seconds(prefer, settings)))
+        wait_seconds = _wait_seconds(prefer, settings)
+        return await _while_serving(_ask(request, "plans", settings, wait_seconds))
 
     @app.get(
         "/v1/plans/{id}",
@@ -137,11 +125,12 @@ def create_app(
     )
     async def look(
         request: Request,
-        id: Annotated[str, Path(description="From Location or Content-Location.")],
+        id: Id,
         prefer: Prefer = None,
     ) -> Response:
         """Poll for an answer; with Prefer: wait=N the server waits with you."""
-        return await _while_serving(_result(request, id, _wait_seconds(prefer, settings)))
+        wait_seconds = _wait_seconds(prefer, settings)
+        return await _while_serving(_result(request, "plans", id, wait_seconds))
 
     @app.get(
         "/v1/plans/{id}/graph",
@@ -152,10 +141,44 @@ def create_app(
     )
     async def graph_of(
         request: Request,
-        id: Annotated[str, Path(description="From Location or Content-Location.")],
+        id: Id,
     ) -> Response:
         """What was sent, or traced from an upload: plan verify and plan run take it with a plan."""
-        return await _graph(request, id)
+        return await _graph(request, "plans", id)
+
+    @app.post(
+        "/v1/frontiers",
+        operation_id="frontier",
+        summary="Ask for plans over a range of budgets",
+        responses=answer_responses(400, 413, 415, 422, 429, 500, 501, 503, of="Frontier"),
+        openapi_extra=frontier_body(),
+    )
+    async def ask_frontier(request: Request, prefer: Prefer = None) -> Response:
+        """More bytes never cost more.  The id is a hash, as that of a plan's question."""
+        wait_seconds = _wait_seconds(prefer, settings)
+        return await _while_serving(_ask(request, "frontiers", settings, wait_seconds))
+
+    @app.get(
+        "/v1/frontiers/{id}",
+        operation_id="get_frontier",
+        summary="Look at a frontier",
+        responses=answer_responses(404, 422, 500, 501, 503, of="Frontier"),
+    )
+    async def look_at_frontier(request: Request, id: Id, prefer: Prefer = None) -> Response:
+        """Poll for a frontier; with Prefer: wait=N the server waits with you."""
+        wait_seconds = _wait_seconds(prefer, settings)
+        return await _while_serving(_result(request, "frontiers", id, wait_seconds))
+
+    @app.get(
+        "/v1/frontiers/{id}/graph",
+        operation_id="get_graph_of_frontier",
+        summary="Get the graph of a frontier",
+        responses=graph_responses(404, 422, 500, 501),
+        response_class=JSONResponse,
+    )
+    async def graph_of_frontier(request: Request, id: Id) -> Response:
+        """What was sent, or traced from an upload."""
+        return await _graph(request, "frontiers", id)
 
     @app.get("/healthz", operation_id="health", summary="Is the server alive")
     async def health() -> Health:
@@ -179,20 +202,21 @@ async def _while_serving(response: Awaitable[Response]) -> Response:
         ) from None
 
 
-async def _ask(request: Request, settings: Settings, wait_seconds: float) -> Response:
-    name = await request.app.state.jobs.submit(await _read_question(request, settings))
-    return await _result(request, name, wait_seconds)
+async def _ask(request: Request, kind: Kind, settings: Settings, wait_seconds: float) -> Response:
+    name = await request.app.state.jobs.submit(await read_asked(request, kind, settings))
+    return await _result(request, kind, name, wait_seconds)
 
 
-async def _result(request: Request, name: str, wait_seconds: float) -> Response:
+async def _result(request: Request, kind: Kind, name: str, wait_seconds: float) -> Response:
     """Return the answer, the state of the job, or why there is neither."""
     jobs: Jobs = request.app.state.jobs
-    await jobs.wait(name, wait_seconds)
-    location = f"{request.scope.get('root_path', '')}/v1/plans/{name}"
+    key = key_of(kind, name)
+    await jobs.wait(key, wait_seconds)
+    location = f"{request.scope.get('root_path', '')}/v1/{kind}/{name}"
     link = {"Link": f'<{location}/graph>; rel="related"; title="graph"'}
     # Before the store: a job leaves this table only after its answer is stored.
-    job = jobs.job(name)
-    answer = await jobs.answer(name)
+    job = jobs.job(key)
+    answer = await jobs.answer(key)
     if answer is not None:
         return Response(
             answer, media_type="application/json", headers={"Content-Location": location} | link
@@ -207,91 +231,25 @@ async def _result(request: Request, name: str, wait_seconds: float) -> Response:
         )
         headers = {"Location": location, "Retry-After": "1"} | link
         return JSONResponse(body.model_dump(exclude_none=True), status_code=202, headers=headers)
-    raise _nothing(jobs, name)
+    raise _nothing(jobs, kind, name)
 
 
-async def _graph(request: Request, name: str) -> Response:
+async def _graph(request: Request, kind: Kind, name: str) -> Response:
     """Return the graph of a question, or why there is none."""
     jobs: Jobs = request.app.state.jobs
-    graph = await jobs.graph(name)
+    graph = await jobs.graph(key_of(kind, name))
     if graph is None:
-        raise _nothing(jobs, name)
+        raise _nothing(jobs, kind, name)
     return Response(graph, media_type="application/json")
 
 
-def _nothing(jobs: Jobs, name: str) -> ProblemError:
+def _nothing(jobs: Jobs, kind: Kind, name: str) -> ProblemError:
     """Return why there is nothing under an id: the question failed, or was never asked."""
-    return jobs.failure(name) or ProblemError(
-        404, "unknown-plan", f"no question has the id {name[:80]}; POST it to /v1/plans"
+    return jobs.failure(key_of(kind, name)) or ProblemError(
+        404,
+        f"unknown-{kind.removesuffix('s')}",
+        f"no question has the id {name[:80]}; POST it to /v1/{kind}",
     )
-
-
-async def _read_question(request: Request, settings: Settings) -> Question:
-    """Return the question of a body; whatever is wrong with it is a problem of its own."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    encoding = request.headers.get("content-encoding", "identity")
-    if encoding.lower() != "identity":
-        raise ProblemError(
-            415, "unsupported-media-type", f"the body is encoded ({encoding[:40]}); send it plain"
-        )
-    try:
-        if media_type == "application/json":
-            question = await _from_json(await request.body(), settings)
-            if question.start_id is None:
-                return question
-            answer = await request.app.state.jobs.answer(question.start_id)
-            return await asyncio.to_thread(with_start, question, answer)
-        if media_type == "multipart/form-data":
-            return await _from_upload(request, settings)
-    except MemplanError as failure:
-        raise ProblemError(422, "invalid-question", str(failure)) from None
-    raise ProblemError(
-        415,
-        "unsupported-media-type",
-        f"the body is {media_type[:80] or 'of no type'}; send application/json with graph and "
-        "request, or multipart/form-data with a .pt2 file (convert a .pt with plan trace "
-        "MODEL.pt --input SHAPE:DTYPE -o graph.json)",
-    )
-
-
-async def _from_json(body: bytes, settings: Settings) -> Question:
-    try:
-        # In a thread: a graph of many megabytes takes a while.
-        return await asyncio.to_thread(read_question, body, settings)
-    except ValidationError as failure:
-        raise problem_of_validation(failure) from None
-    except RecursionError:
-        raise ProblemError(400, "not-json", "the body is nested too deeply") from None
-
-
-async def _from_upload(request: Request, settings: Settings) -> Question:
-    """Return the question of a form: fields are looked at first, then the file, then its model."""
-    async with request.form(
-        max_files=1, max_fields=32, max_part_size=settings.max_body_bytes
-    ) as fields:
-        model = fields.get("model")
-        if not isinstance(model, UploadFile):
-            raise ProblemError(422, "invalid-question", "the form has no file field named model")
-        if len({*fields}) < len(fields.multi_items()):
-            raise ProblemError(422, "invalid-question", "a form field stands twice")
-        others = {name: value for name, value in fields.items() if name != "model"}
-        try:
-            form = UploadForm.model_validate(others)
-        except ValidationError as failure:
-            raise problem_of_validation(failure) from None
-        must_be_allowed(request_of_form(form), settings)
-        request.app.state.jobs.must_have_room()
-        content, name = await model.read(), file_name(model.filename)
-    await asyncio.to_thread(must_be_traceable, content)
-    traced = await request.app.state.traces.trace(content, name, trace_settings(form))
-    return await asyncio.to_thread(_question_of_graph, traced, form)
-
-
-def _question_of_graph(traced: str, form: UploadForm) -> Question:
-    graph = OpGraph.from_json(traced, "traced graph")
-    question = Question(graph=graph, request=request_of_form(form, graph.traced_batch))
-    must_be_answerable(question)
-    return question
 
 
 def _wait_seconds(prefer: str | None, settings: Settings) -> float:

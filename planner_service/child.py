@@ -75,22 +75,45 @@ def _solve(header: dict[str, Any], payload: bytes, send: Send) -> None:
 
     question = Question.model_validate_json(payload)
     try:
-        from memplan.solver import Progress, solve
+        from memplan.solver import solve
     except ImportError as failure:
-        raise MissingExtraError(
-            f"this server has no solver ({failure.name} is missing); install memplan[service] on it"
-        ) from None
-
-    def report(progress: Progress) -> None:
-        send({"outcome": None, "progress": dataclasses.asdict(progress)})
-
+        raise _without_solver(failure) from None
     if question.start is not None:
         try:
             require(question.graph, question.start)
         except PlanRejectedError as failure:  # of the solver it would be a defect
             raise RequestError(f"start: {failure}") from None
-    answer = solve(question.graph, question.request, start=question.start, progress=report)
+    answer = solve(
+        question.graph, question.request, start=question.start, progress=_reporting(send)
+    )
     send({"outcome": "answer", "answer": answer.to_json()})
+
+
+def _frontier(header: dict[str, Any], payload: bytes, send: Send) -> None:
+    from memplan.planner_service.question import FrontierQuestion
+
+    question = FrontierQuestion.model_validate_json(payload)
+    try:
+        from memplan.solver import frontier
+    except ImportError as failure:
+        raise _without_solver(failure) from None
+    found = frontier(question.graph, question.request, question.budgets, progress=_reporting(send))
+    send({"outcome": "frontier", "frontier": found.to_json()})
+
+
+def _without_solver(failure: ImportError) -> MissingExtraError:
+    return MissingExtraError(
+        f"this server has no solver ({failure.name} is missing); install memplan[service] on it"
+    )
+
+
+def _reporting(send: Send) -> Callable[[Any], None]:
+    """Return what takes the solver's progress, a dataclass, and sends it."""
+
+    def report(progress: Any) -> None:
+        send({"outcome": None, "progress": dataclasses.asdict(progress)})
+
+    return report
 
 
 def _trace(header: dict[str, Any], payload: bytes, send: Send) -> None:
@@ -126,6 +149,7 @@ def _trace(header: dict[str, Any], payload: bytes, send: Send) -> None:
 
 _TASKS: dict[str, Callable[[dict[str, Any], bytes, Send], None]] = {
     "solve": _solve,
+    "frontier": _frontier,
     "trace": _trace,
 }
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from memplan.planner_service.problems import ProblemError
-from memplan.planner_service.question import Question
+from memplan.planner_service.question import FrontierQuestion, Question
 from memplan.planner_service.settings import Settings
 
 __all__ = ["ChildWorker", "ProgressReport", "Worker"]
@@ -39,6 +39,10 @@ class Worker(Protocol):
         """
         ...
 
+    async def frontier(self, question: FrontierQuestion, report: ProgressReport) -> str:
+        """Return the frontier of a question as JSON; errors as ``solve``."""
+        ...
+
     async def trace(self, model: bytes, name: str, settings: dict[str, Any]) -> str:
         """Return the graph of a ``.pt2`` file as JSON.
 
@@ -64,6 +68,14 @@ class ChildWorker:
         payload = question.model_dump_json(by_alias=True).encode()
         message = await self._run({"task": "solve"}, payload, seconds, report)
         return str(message["answer"])
+
+    async def frontier(self, question: FrontierQuestion, report: ProgressReport) -> str:
+        grace = self._settings.grace_seconds
+        grace += self._settings.grace_seconds_per_budget * (question.count - 1)
+        payload = question.model_dump_json(by_alias=True).encode()
+        seconds = question.request.time_limit_seconds + grace
+        message = await self._run({"task": "frontier"}, payload, seconds, report)
+        return str(message["frontier"])
 
     async def trace(self, model: bytes, name: str, settings: dict[str, Any]) -> str:
         header = {"task": "trace", "name": name, "settings": settings}
@@ -112,7 +124,7 @@ async def _converse(
         await process.stdin.drain()
     except ConnectionError:
         pass  # it died early; what it said, if anything, is read below
-    while line := await process.stdout.readline():
+    while line := await _line(process.stdout):
         message: dict[str, Any] = json.loads(line)
         if message["outcome"] == "problem":
             kind, detail = message["kind"], message["detail"]
@@ -128,3 +140,14 @@ async def _converse(
         f"the process that worked on this ended early ({how}), perhaps out of memory; "
         "the question was not answered, ask again or ask less",
     )
+
+
+async def _line(stream: asyncio.StreamReader) -> bytes:
+    try:
+        return await stream.readline()
+    except ValueError:  # longer than the limit
+        raise ProblemError(
+            500,
+            "too-large",
+            f"the result has more than {_MAX_LINE_BYTES} bytes; ask for fewer budgets",
+        ) from None

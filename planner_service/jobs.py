@@ -10,7 +10,13 @@ from typing import Any, Literal
 
 from memplan.planner_service.children import Worker
 from memplan.planner_service.problems import ProblemError, too_many
-from memplan.planner_service.question import Question, question_id
+from memplan.planner_service.question import (
+    Asked,
+    FrontierQuestion,
+    key_of,
+    kind_of,
+    question_id,
+)
 from memplan.planner_service.settings import Settings
 from memplan.planner_service.store import PlanStore
 
@@ -26,7 +32,7 @@ class Job:
     """A question that is being worked on."""
 
     status: Literal["queued", "running"]
-    question: Question
+    question: Asked
     task: asyncio.Task[None]
     progress: dict[str, Any] | None = None
 
@@ -42,18 +48,21 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
         self._failures: OrderedDict[str, ProblemError] = OrderedDict()
 
-    async def submit(self, question: Question) -> str:
+    async def submit(self, question: Asked) -> str:
         """Return the id of a question, which is stored, or being worked on, from now on.
+
+        Everything else here is asked by its key (``key_of``).
 
         Raises:
             ProblemError: too many questions wait.
         """
         name = await asyncio.to_thread(question_id, question)
-        if name in self._jobs or await self.answer(name) is not None or name in self._jobs:
+        key = key_of(kind_of(question), name)
+        if key in self._jobs or await self.answer(key) is not None or key in self._jobs:
             return name
         self.must_have_room()
-        self._failures.pop(name, None)
-        self._jobs[name] = Job("queued", question, asyncio.create_task(self._work(name, question)))
+        self._failures.pop(key, None)
+        self._jobs[key] = Job("queued", question, asyncio.create_task(self._work(key, question)))
         return name
 
     def must_have_room(self) -> None:
@@ -61,28 +70,28 @@ class Jobs:
         if sum(job.status == "queued" for job in self._jobs.values()) >= self._settings.max_queued:
             raise too_many(self._settings.max_queued, "questions")
 
-    async def answer(self, name: str) -> str | None:
-        """Return the answer of this id if it is stored."""
-        return await asyncio.to_thread(self._store.get, name)
+    async def answer(self, key: str) -> str | None:
+        """Return the answer of this key if it is stored."""
+        return await asyncio.to_thread(self._store.get, key)
 
-    async def graph(self, name: str) -> str | None:
+    async def graph(self, key: str) -> str | None:
         """Return the graph of a question that is being worked on or answered, as JSON."""
-        job = self._jobs.get(name)
+        job = self._jobs.get(key)
         if job is not None:
             return await asyncio.to_thread(job.question.graph.to_json)
-        return await asyncio.to_thread(self._store.graph, name)
+        return await asyncio.to_thread(self._store.graph, key)
 
-    def job(self, name: str) -> Job | None:
-        """Return the job of this id if it is being worked on."""
-        return self._jobs.get(name)
+    def job(self, key: str) -> Job | None:
+        """Return the job of this key if it is being worked on."""
+        return self._jobs.get(key)
 
-    def failure(self, name: str) -> ProblemError | None:
-        """Return why the question of this id got no answer, if that is remembered."""
-        return self._failures.get(name)
+    def failure(self, key: str) -> ProblemError | None:
+        """Return why the question of this key got no answer, if that is remembered."""
+        return self._failures.get(key)
 
-    async def wait(self, name: str, seconds: float) -> None:
-        """Return when the job of this id has ended, or after ``seconds``."""
-        job = self._jobs.get(name)
+    async def wait(self, key: str, seconds: float) -> None:
+        """Return when the job of this key has ended, or after ``seconds``."""
+        job = self._jobs.get(key)
         if job is not None and seconds > 0:
             await asyncio.wait({job.task}, timeout=seconds)
 
@@ -93,32 +102,35 @@ class Jobs:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _work(self, name: str, question: Question) -> None:
+    async def _work(self, key: str, question: Asked) -> None:
         try:
             async with self._slots:
-                job = self._jobs[name]
+                job = self._jobs[key]
                 job.status = "running"
 
                 def report(progress: dict[str, Any]) -> None:
                     job.progress = progress
 
-                answer = await self._worker.solve(question, report)
-            await asyncio.to_thread(self._keep, name, answer, question)
+                if isinstance(question, FrontierQuestion):
+                    answer = await self._worker.frontier(question, report)
+                else:
+                    answer = await self._worker.solve(question, report)
+            await asyncio.to_thread(self._keep, key, answer, question)
         except ProblemError as failure:
-            _LOG.warning("question %s got no answer: %s", name, failure.detail)
-            self._remember(name, failure)
+            _LOG.warning("question %s got no answer: %s", key, failure.detail)
+            self._remember(key, failure)
         except Exception:
-            _LOG.exception("question %s failed", name)
+            _LOG.exception("question %s failed", key)
             self._remember(
-                name, ProblemError(500, "internal", "the server failed; its log says why")
+                key, ProblemError(500, "internal", "the server failed; its log says why")
             )
         finally:
-            del self._jobs[name]
+            del self._jobs[key]
 
-    def _keep(self, name: str, answer: str, question: Question) -> None:
-        self._store.put(name, answer, question.graph.to_json())
+    def _keep(self, key: str, answer: str, question: Asked) -> None:
+        self._store.put(key, answer, question.graph.to_json())
 
-    def _remember(self, name: str, failure: ProblemError) -> None:
-        self._failures[name] = failure
+    def _remember(self, key: str, failure: ProblemError) -> None:
+        self._failures[key] = failure
         while len(self._failures) > _REMEMBERED_FAILURES:
             self._failures.popitem(last=False)

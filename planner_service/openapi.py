@@ -7,17 +7,20 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from memplan.ir.answer import Answer
+from memplan.ir.frontier import Frontier
 from memplan.planner_service.problems import MEDIA_TYPE, Problem
-from memplan.planner_service.question import Question
-from memplan.planner_service.uploads import UploadForm
+from memplan.planner_service.question import FrontierQuestion, Question
+from memplan.planner_service.uploads import FrontierForm, ModelForm, UploadForm
 
 __all__ = [
     "EXAMPLE_QUESTION",
     "answer_responses",
     "describe",
+    "frontier_body",
     "graph_responses",
     "question_body",
 ]
@@ -65,6 +68,8 @@ EXAMPLE_QUESTION: dict[str, Any] = {
     },
     "request": {"budget_bytes": 1024, "batch": 1, "time_limit_seconds": 5.0},
 }
+_EXAMPLE_FRONTIER_QUESTION = EXAMPLE_QUESTION | {"budgets": [512, 1024]}
+_EXAMPLE_FRONTIER_FORM = {"model": "(the file)", "budgets": "128KB,256KB,1MB", "time_limit": 60}
 _EXAMPLE_FORM = {"model": "(the file)", "budget": "256KB", "batch": 2, "optimizer": "adam"}
 _EXAMPLE_STATUS = {
     "id": _ID,
@@ -83,6 +88,10 @@ _EXAMPLE_STATUS = {
         "gap": 0.047619047619047616,
     },
 }
+_FOUND = {
+    "Answer": "The answer, with a plan or a proof, or undecided.",
+    "Frontier": "An answer for each budget, the smallest first.",
+}
 _DESCRIPTIONS = {
     400: "The body is no JSON, or a broken form.",
     404: "No question has this id, or the server was restarted without a store: ask again.",
@@ -98,35 +107,49 @@ _DESCRIPTIONS = {
 
 def question_body() -> dict[str, Any]:
     """Return the two bodies that ``POST /v1/plans`` takes."""
-    form = UploadForm.model_json_schema()
+    return _body(Question, EXAMPLE_QUESTION, UploadForm, _EXAMPLE_FORM)
+
+
+def frontier_body() -> dict[str, Any]:
+    """Return the two bodies that ``POST /v1/frontiers`` takes."""
+    return _body(FrontierQuestion, _EXAMPLE_FRONTIER_QUESTION, FrontierForm, _EXAMPLE_FRONTIER_FORM)
+
+
+def _body(
+    question: type[BaseModel],
+    example: dict[str, Any],
+    fields: type[ModelForm],
+    example_form: dict[str, Any],
+) -> dict[str, Any]:
+    form = fields.model_json_schema()
     form["properties"]["model"] = {
         "type": "string",
         "format": "binary",
         "description": "A .pt2 file (torch.export.save).  Its JSON is read; no code of it runs.",
     }
-    form["required"] = ["model", *form["required"]]
+    form["required"] = ["model", *form.get("required", [])]
     return {
         "requestBody": {
             "required": True,
             "content": {
                 "application/json": {
-                    "schema": {"$ref": _PLACE.format(model="Question")},
-                    "example": EXAMPLE_QUESTION,
+                    "schema": {"$ref": _PLACE.format(model=question.__name__)},
+                    "example": example,
                 },
-                "multipart/form-data": {"schema": form, "example": _EXAMPLE_FORM},
+                "multipart/form-data": {"schema": form, "example": example_form},
             },
         }
     }
 
 
-def answer_responses(*problems: int) -> dict[int | str, dict[str, Any]]:
-    """Return the responses of an operation that leads to an answer."""
-    answer = {"schema": {"$ref": _PLACE.format(model="Answer")}}
+def answer_responses(*problems: int, of: str = "Answer") -> dict[int | str, dict[str, Any]]:
+    """Return the responses of an operation that leads to an answer, or another document."""
+    answer = {"schema": {"$ref": _PLACE.format(model=of)}}
     status = {"schema": {"$ref": _PLACE.format(model="JobStatus")}, "example": _EXAMPLE_STATUS}
     text = {"schema": {"type": "string"}}
     return {
         200: {
-            "description": "The answer, with a plan or a proof, or undecided.",
+            "description": _FOUND[of],
             "content": {"application/json": answer},
             "headers": {"Content-Location": text, "Link": text},
         },
@@ -185,7 +208,9 @@ def describe(app: FastAPI) -> None:
             _, definitions = models_json_schema(
                 [
                     (Question, "validation"),
+                    (FrontierQuestion, "validation"),
                     (Answer, "serialization"),
+                    (Frontier, "serialization"),
                     (JobStatus, "serialization"),
                     (Problem, "serialization"),
                 ],

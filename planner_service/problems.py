@@ -150,7 +150,7 @@ async def handle_http_exception(request: Request, failure: Exception) -> Respons
     kind = phrase.lower().replace(" ", "-")
     headers = dict(failure.headers or {})
     detail = {
-        404: f"there is nothing at {request.url.path}; try /v1/plans or /v1/plans/{{id}}",
+        404: f"there is nothing at {request.url.path}; try /v1/plans or /v1/frontiers",
         405: f"{request.method} is not offered at {request.url.path}",
     }.get(failure.status_code, str(failure.detail))
     problem = ProblemError(failure.status_code, kind, detail, headers=headers)

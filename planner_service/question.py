@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,20 +11,31 @@ from memplan.ir.answer import Answer
 from memplan.ir.base import Contract, content_hash
 from memplan.ir.errors import RequestError
 from memplan.ir.graph import OpGraph
+from memplan.ir.limits import MAX_BYTES, MAX_FRONTIER
 from memplan.ir.options import update_options
 from memplan.ir.plan import Plan
 from memplan.ir.request import PlanRequest
 from memplan.planner_service.settings import Settings
 
 __all__ = [
+    "Asked",
+    "FrontierQuestion",
+    "Kind",
     "Question",
+    "key_of",
+    "kind_of",
     "must_be_allowed",
     "must_be_answerable",
+    "must_be_few",
     "question_id",
+    "read_frontier_question",
     "read_question",
     "solver_version",
     "with_start",
 ]
+
+#: What is asked for: also the place of the answers, below ``/v1``.
+Kind = Literal["plans", "frontiers"]
 
 
 class Question(Contract):
@@ -48,6 +59,39 @@ class Question(Contract):
     ] = None
 
 
+Budget = Annotated[int, Field(ge=1, le=MAX_BYTES)]
+
+
+class FrontierQuestion(Contract):
+    """The body of ``POST /v1/frontiers``."""
+
+    graph: Annotated[OpGraph, Field(description="What plan trace writes.")]
+    request: Annotated[
+        PlanRequest,
+        Field(
+            description="What is wanted of the graph. Its budget_bytes does not matter, and its "
+            "time limit is that of all budgets together."
+        ),
+    ]
+    budgets: Annotated[
+        Annotated[int, Field(ge=1, le=MAX_FRONTIER)]
+        | Annotated[tuple[Budget, ...], Field(min_length=1, max_length=MAX_FRONTIER)],
+        Field(
+            description="Bytes each; or how many, evenly from the smallest plan that is found to "
+            "the one from which more bytes buy nothing."
+        ),
+    ] = 20
+
+    @property
+    def count(self) -> int:
+        """How many budgets there are."""
+        return self.budgets if isinstance(self.budgets, int) else len(set(self.budgets))
+
+
+#: Whatever jobs are made of.
+Asked = Question | FrontierQuestion
+
+
 class _RequestAlone(BaseModel):
     """A question's body of which the graph is not looked at."""
 
@@ -69,6 +113,15 @@ def read_question(body: bytes, settings: Settings) -> Question:
     return question
 
 
+def read_frontier_question(body: bytes, settings: Settings) -> FrontierQuestion:
+    """Return the question of a JSON body; errors as ``read_question``."""
+    must_be_allowed(_RequestAlone.model_validate_json(body).request, settings)
+    question = FrontierQuestion.model_validate_json(body)
+    must_be_few(question.count, settings)
+    must_be_answerable(question)
+    return question
+
+
 def solver_version() -> str:
     """Return what an answer depends on beside the question.
 
@@ -77,14 +130,31 @@ def solver_version() -> str:
     return f"memplan {version('memplan')} / ortools {_installed('ortools')}"
 
 
-def question_id(question: Question) -> str:
-    """Return the name of a question: the content hash of graph, request, start and version."""
-    parts = {
+def kind_of(question: Asked) -> Kind:
+    """Return what a question asks for."""
+    return "frontiers" if isinstance(question, FrontierQuestion) else "plans"
+
+
+def key_of(kind: Kind, name: str) -> str:
+    """Return what jobs and stores call a question: ids of plans as they are.
+
+    An id from an address has no slash, so nothing of one kind is found under the other.
+    """
+    return name if kind == "plans" else f"{kind}/{name}"
+
+
+def question_id(question: Asked) -> str:
+    """Return the name of a question: the content hash of all that it says, and the version."""
+    parts: dict[str, Any] = {
         "graph": question.graph.content_hash(),
         "request": question.request.content_hash(),
         "solver": solver_version(),
     }
-    if question.start is not None:
+    if isinstance(question, FrontierQuestion):
+        parts["request"] = question.request.model_copy(update={"budget_bytes": 1}).content_hash()
+        budgets = question.budgets
+        parts["budgets"] = budgets if isinstance(budgets, int) else sorted(set(budgets))
+    elif question.start is not None:
         # A search that goes on from a plan ends earlier, and may find something else.
         parts["start"] = question.start.content_hash()
     return content_hash(parts).removeprefix("sha256:")
@@ -101,7 +171,13 @@ def must_be_allowed(request: PlanRequest, settings: Settings) -> None:
         raise RequestError(f"workers {request.workers}: this server allows {settings.max_workers}")
 
 
-def must_be_answerable(question: Question) -> None:
+def must_be_few(budgets: int, settings: Settings) -> None:
+    """Raise RequestError where a frontier has more budgets than this server plans at once."""
+    if budgets > settings.max_budgets:
+        raise RequestError(f"{budgets} budgets: this server allows {settings.max_budgets}")
+
+
+def must_be_answerable(question: Asked) -> None:
     """Raise RequestError where it is plain before solving that request and graph contradict."""
     graph, request = question.graph, question.request
     if not graph.batch_symbolic and request.batch != graph.traced_batch:
@@ -109,7 +185,7 @@ def must_be_answerable(question: Question) -> None:
             f"batch {request.batch}: the graph holds for a batch of {graph.traced_batch} only"
         )
     update_options(graph, request)
-    if question.start is None:
+    if isinstance(question, FrontierQuestion) or question.start is None:
         return
     if question.start_id is not None:
         raise RequestError("start and start_id: send one of them, or neither")

@@ -26,10 +26,14 @@ class Settings:
     max_time_limit_seconds: float = 600.0
     #: Most search workers that a request may ask for.
     max_workers: int = 8
+    #: Most budgets of one frontier.
+    max_budgets: int = 100
     #: Longest wait that ``Prefer: wait=N`` is honoured for.
     max_wait_seconds: float = 60.0
     #: What a child may take beyond the request's time limit, to start and to finish.
     grace_seconds: float = 60.0
+    #: The same for each further budget of a frontier.
+    grace_seconds_per_budget: float = 6.0
     #: What tracing an uploaded model may take.
     trace_seconds: float = 120.0
 

@@ -5,30 +5,39 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from memplan.ir.errors import RequestError
 from memplan.ir.request import PlanRequest
-from memplan.ir.units import parse_bytes
+from memplan.ir.units import parse_budgets, parse_bytes
 from memplan.planner_service.problems import ProblemError, problem_of_validation
 
-__all__ = ["UploadForm", "file_name", "must_be_traceable", "request_of_form", "trace_settings"]
+__all__ = [
+    "FrontierForm",
+    "ModelForm",
+    "UploadForm",
+    "file_name",
+    "must_be_traceable",
+    "request_of_form",
+    "trace_settings",
+]
 
 _MOST_OF_A_NAME = 100
 #: Fields of the request that a form calls otherwise.
 _FIELD_OF = {"budget_bytes": "budget", "time_limit_seconds": "time_limit"}
+_Value = TypeVar("_Value")
 _TRAINING_FIELDS = ("loss", "target", "optimizer", "lr")
 
 
-class UploadForm(BaseModel):
+class ModelForm(BaseModel):
     """Form fields beside the file ``model``; each means what the command line's option means."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    budget: str = Field(description="Bytes, such as 256KB.")
     batch: int | None = Field(
         None, ge=1, description="Samples per step; by default that of the model's example inputs."
     )
@@ -72,6 +81,46 @@ class UploadForm(BaseModel):
     )
 
 
+class UploadForm(ModelForm):
+    """Of ``POST /v1/plans``."""
+
+    budget: str = Field(description="Bytes, such as 256KB.")
+    start_id: str | None = Field(
+        None,
+        max_length=100,
+        description="The id of an answered question about the same model: the search goes on from "
+        "its plan.",
+    )
+
+    @property
+    def budget_bytes(self) -> int:
+        """Of the request."""
+        return _read(parse_bytes, self.budget, "budget")
+
+
+class FrontierForm(ModelForm):
+    """Of ``POST /v1/frontiers``."""
+
+    budgets: str = Field(
+        "20",
+        max_length=40_000,
+        description="How many, from the smallest plan to the one from which more bytes buy "
+        "nothing; or a list such as 128KB,256KB,1MB.",
+    )
+    time_limit: float = Field(120.0, gt=0, description="Seconds of search, of all budgets.")
+
+    @property
+    def budget_bytes(self) -> int:
+        """Of the request, where it does not matter."""
+        return 1
+
+    @property
+    def wanted(self) -> int | tuple[int, ...]:
+        """How many budgets, or which."""
+        budgets = _read(parse_budgets, self.budgets, "budgets")
+        return budgets if isinstance(budgets, int) else tuple(budgets)
+
+
 def file_name(claimed: str | None) -> str:
     """Return what messages and graphs call an uploaded file: a short printable base name."""
     base = (claimed or "").replace("\\", "/").rsplit("/", 1)[-1]
@@ -101,7 +150,7 @@ def must_be_traceable(model: bytes) -> None:
         )
 
 
-def trace_settings(form: UploadForm) -> dict[str, Any]:
+def trace_settings(form: ModelForm) -> dict[str, Any]:
     """Return the fields of ``tracing.TraceSettings``."""
     return {
         "mode": form.mode,
@@ -117,7 +166,9 @@ def trace_settings(form: UploadForm) -> dict[str, Any]:
     }
 
 
-def request_of_form(form: UploadForm, traced_batch: int | None = None) -> PlanRequest:
+def request_of_form(
+    form: UploadForm | FrontierForm, traced_batch: int | None = None
+) -> PlanRequest:
     """Return the request that a form makes.
 
     Args:
@@ -133,12 +184,8 @@ def request_of_form(form: UploadForm, traced_batch: int | None = None) -> PlanRe
             if name in form.model_fields_set:
                 raise _problem(name, f"{name} belongs to training; leave it out, or use mode train")
     micro_batch = _json_or_word(form.micro_batch, "micro_batch")
-    try:
-        budget_bytes = parse_bytes(form.budget)
-    except RequestError as failure:
-        raise _problem("budget", f"budget: {failure}") from None
     body = {
-        "budget_bytes": budget_bytes,
+        "budget_bytes": form.budget_bytes,
         "batch": form.batch
         or traced_batch
         or (max(1, micro_batch) if isinstance(micro_batch, int) else 1),
@@ -154,6 +201,13 @@ def request_of_form(form: UploadForm, traced_batch: int | None = None) -> PlanRe
         return PlanRequest.model_validate_json(json.dumps(body))
     except ValidationError as failure:
         raise problem_of_validation(failure, _FIELD_OF) from None
+
+
+def _read(parse: Callable[[str], _Value], text: str, field: str) -> _Value:
+    try:
+        return parse(text)
+    except RequestError as failure:
+        raise _problem(field, f"{field}: {failure}") from None
 
 
 def _problem(field: str, detail: str) -> ProblemError:

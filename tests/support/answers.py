@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from memplan.ir.answer import Answer, Explanation, Remedy
 from memplan.ir.baseline import baseline_bytes
+from memplan.ir.frontier import Frontier, FrontierPoint
 from memplan.ir.graph import OpGraph
 from memplan.ir.request import PlanRequest
 from tests.support.naive_plan import naive_plan
 
-__all__ = ["found", "not_found"]
+__all__ = ["found", "naive_frontier", "not_found"]
 
 
 def found(graph: OpGraph, request: PlanRequest) -> Answer:
@@ -21,6 +24,21 @@ def found(graph: OpGraph, request: PlanRequest) -> Answer:
         smallest_found_bytes=plan.totals.arena_bytes,
         baseline_bytes=plan.totals.baseline_bytes,
         solve_seconds=0.25,
+    )
+
+
+def naive_frontier(graph: OpGraph, request: PlanRequest, budgets: int | Sequence[int]) -> Frontier:
+    """Return a frontier with the same plan for every budget; their number: from 1 MB on."""
+    listed = [10**6 + n for n in range(budgets)] if isinstance(budgets, int) else budgets
+    requests = [
+        request.model_copy(update={"budget_bytes": budget, "time_limit_seconds": 1.0})
+        for budget in sorted(set(listed))
+    ]
+    return Frontier(
+        graph_hash=graph.content_hash(),
+        points=tuple(
+            FrontierPoint(request=request, answer=found(graph, request)) for request in requests
+        ),
     )
 
 
