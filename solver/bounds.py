@@ -16,8 +16,10 @@ Where a layer's update option is open, sizes are the least over the options.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from memplan.ir.sizes import frozen_bytes
 from memplan.solver.clock import WALL, Clock
@@ -194,6 +196,7 @@ class _Bounds:
             for way in ways:
                 for item in way.reads:
                     readers.setdefault(item, set()).add(index)
+        behind = _transposed(self.ancestors)
         for item in range(len(self.size)):
             before = self.producer.get(item)
             if before is None and item not in self.given:
@@ -205,11 +208,11 @@ class _Bounds:
             during, after = self._read_after(item, readers)
             if self.instance.items[item].kept:
                 during = after = self.must
-            for index in _bits(during & self.must):
-                if before is None or self.ancestors[index] >> before & 1:
-                    self.forced[index].add(item)
-                    if after >> index & 1:
-                        self.beyond[index].add(item)
+            there = during & self.must & (-1 if before is None else behind[before])
+            for index in _bits(there):
+                self.forced[index].add(item)
+                if after >> index & 1:
+                    self.beyond[index].add(item)
 
     def _read_after(self, item: int, readers: dict[int, set[int]]) -> tuple[int, int]:
         """Return works that in every plan run no later than, and before, some read of ``item``.
@@ -316,6 +319,17 @@ class _Bounds:
             if best <= so_far:
                 break
         return best if best is not None else so_far
+
+
+def _transposed(rows: Sequence[int]) -> list[int]:
+    """Return a square of bits, row by row, with rows and columns exchanged."""
+    width = -(-len(rows) // 8)
+    if not width:
+        return []
+    packed = np.frombuffer(b"".join(row.to_bytes(width, "little") for row in rows), np.uint8)
+    square = np.unpackbits(packed.reshape(-1, width), axis=1, count=len(rows), bitorder="little")
+    columns = np.packbits(square.T, axis=1, bitorder="little")
+    return [int.from_bytes(column.tobytes(), "little") for column in columns]
 
 
 def _bits(number: int) -> Iterator[int]:

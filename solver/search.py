@@ -95,7 +95,7 @@ def search(
     micro_batches = allowed_micro_batches(graph, request)
     for samples in micro_batches:
         instance = build_instance(graph, request, samples)
-        seconds = min(3.0, 0.05 * request.time_limit_seconds)
+        seconds = min(3.0, 0.1 * request.time_limit_seconds / len(micro_batches))
         if start.plans:
             seconds = min(seconds, 0.2 * pursuit.left / len(micro_batches))
         look_back = techniques.looking_back

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from memplan.solver.schedule import Schedule, Table
@@ -60,6 +60,10 @@ class Board:
             or works[work].demanded[0]
             or any(table.covers[work][ways[work]])
         )
+        changing: dict[str, set[int]] = {}
+        for work, way in ways.items():
+            for store in table.mutates[work][way]:
+                changing.setdefault(store, set()).add(work)
         moves: dict[int, Move] = {}
         needs: dict[int, int] = {}
         for work in sorted(ways):
@@ -76,11 +80,7 @@ class Board:
                 table.workspace[work][way],
                 table.pairs[work][way],
                 1 << spent if spent >= 0 else 0,
-                sum(
-                    1 << other
-                    for other, other_way in ways.items()
-                    if other != work and not stores.isdisjoint(table.mutates[other][other_way])
-                ),
+                bits_of({other for store in stores for other in changing.get(store, ())} - {work}),
             )
             needs[work] = 0
             for item in reads:
@@ -115,7 +115,7 @@ class Board:
         return sum(size[item] for item in bits(items))
 
 
-def bits_of(numbers: tuple[int, ...] | frozenset[int]) -> int:
+def bits_of(numbers: Collection[int]) -> int:
     return sum(1 << number for number in set(numbers))
 
 
