@@ -40,6 +40,7 @@ from memplan.clients.cli.planning import (
     StreamInputsOption,
     UpdateOption,
     WorkersOption,
+    parse_budgets_option,
     parse_compute_limit,
     parse_contributions,
     parse_micro_batch,
@@ -150,7 +151,7 @@ def frontier(
         must_be_writable(path, flag)
     if plans is not None and not plans.is_dir():
         raise RequestError(f"--plans {plans}: there is no such folder; create it first")
-    wanted = _budgets(budgets)
+    wanted = parse_budgets_option(budgets)
     options = pipeline.RequestOptions(
         budget=1,  # each point has its own
         batch=batch,
@@ -211,23 +212,6 @@ def frontier(
         stdout = Console(highlight=False)
         stdout.print(frontier_report(graph, found, stdout))
     return _exit_code(found)
-
-
-def _budgets(text: str) -> int | list[int]:
-    """Return how many budgets a text asks for, or the budgets that it lists."""
-    from memplan.ir.errors import RequestError
-    from memplan.ir.limits import MAX_FRONTIER
-    from memplan.ir.units import parse_bytes
-
-    if text.isdecimal() and int(text) <= MAX_FRONTIER:
-        return int(text)
-    try:
-        return [parse_bytes(part) for part in text.split(",")]
-    except RequestError as failure:
-        raise RequestError(
-            f"--budgets {text[:80]}: {failure}; write how many, at most {MAX_FRONTIER}, or budgets "
-            "such as 128KB,256KB"
-        ) from None
 
 
 def _write_plans(found: Frontier, folder: Path) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "StreamInputsOption",
     "UpdateOption",
     "WorkersOption",
+    "parse_budgets_option",
     "parse_compute_limit",
     "parse_contributions",
     "parse_micro_batch",
@@ -147,6 +148,21 @@ def parse_micro_batch(text: str) -> Literal["auto"] | int:
         raise RequestError(
             f"--micro-batch {text}: write auto, or a whole number that divides the batch"
         ) from None
+
+
+def parse_budgets_option(text: str) -> int | list[int]:
+    """Return how many budgets a text asks for, or the budgets that it lists.
+
+    Raises:
+        RequestError: it does neither.
+    """
+    from memplan.ir.errors import RequestError
+    from memplan.ir.units import parse_budgets
+
+    try:
+        return parse_budgets(text)
+    except RequestError as failure:
+        raise RequestError(f"--budgets {failure}") from None
 
 
 def parse_compute_limit(text: str) -> float | None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import httpx2
 
 from memplan.ir.answer import Answer
-from memplan.ir.base import canonical_json
+from memplan.ir.base import Document, canonical_json
 from memplan.ir.check.answer import require_answer
+from memplan.ir.check.frontier import require_frontier
 from memplan.ir.errors import (
     DataError,
     GraphError,
@@ -19,6 +21,7 @@ from memplan.ir.errors import (
     ModelError,
     RequestError,
 )
+from memplan.ir.frontier import Frontier
 from memplan.ir.graph import OpGraph
 from memplan.ir.plan import Plan
 from memplan.ir.request import PlanRequest
@@ -31,7 +34,11 @@ _SLACK_SECONDS = 30.0
 _LONGEST_PAUSE_SECONDS = 10.0
 #: A full server, and one that is being restarted: the same question again is right.
 _BUSY = (429, 503)
+_ACCEPTED = 202
 _NOT_FOUND = 404
+#: What a server may take beyond the time limit.
+_BESIDE_SECONDS = 60.0
+_SECONDS_PER_BUDGET = 6.0
 _ERRORS: dict[str, type[MemplanError]] = {
     "invalid-graph": GraphError,
     "bad-model": ModelError,
@@ -123,40 +130,53 @@ class PlannerClient:
                 wrong plan; it is checked here, whatever the server has done.
             ServiceError: the server refuses, fails, cannot be reached, or is not done in time.
         """
-        seconds = request.time_limit_seconds + 60 if wait is None else wait
-        deadline = time.monotonic() + seconds
-        question = {"graph": graph, "request": request} | ({"start": start} if start else {})
-        body = canonical_json(
-            {
-                name: document.model_dump(mode="json", by_alias=True)
-                for name, document in question.items()
-            }
-        )
-        response = self._ask(body, deadline)
-        while response.status_code == 202:
-            if time.monotonic() >= deadline:
-                raise ServiceError(
-                    f"{self._base_url}: no answer within {seconds:.0f} s; ask again later, the "
-                    "server goes on",
-                    202,
-                )
-            # Below our own address: a server behind a proxy does not know what it is called.
-            name = response.headers.get("location", "").rsplit("/", 1)[-1]
-            try:
-                response = self._send("GET", f"v1/plans/{name}", deadline)
-            except ServiceError as failure:
-                if failure.status != _NOT_FOUND and failure.status not in _BUSY:
-                    raise
-                response = self._ask(body, deadline)
-        answer = Answer.from_json(response.content, self._base_url)
+        seconds = request.time_limit_seconds + _BESIDE_SECONDS if wait is None else wait
+        question = {"graph": _json(graph), "request": _json(request)}
+        if start is not None:
+            question["start"] = _json(start)
+        answer = Answer.from_json(self._answer("plans", question, seconds), self._base_url)
         require_answer(graph, request, answer)
         return answer
 
-    def graph(self, plan_id: str) -> OpGraph:
+    def frontier(
+        self,
+        graph: OpGraph,
+        request: PlanRequest,
+        budgets: int | Sequence[int] = 20,
+        wait: float | None = None,
+    ) -> Frontier:
+        """Return plans over a range of budgets, such that more bytes never cost more.
+
+        Args:
+            graph: as for ``plan``.
+            request: its budget does not matter; its time limit is that of all budgets together.
+            budgets: in bytes; or how many, evenly from the smallest plan that is found to the one
+                from which more bytes buy nothing.
+            wait: seconds until the caller gives up; by default the time limit, a minute, and some
+                seconds for each budget.
+
+        Raises:
+            as ``plan`` does; each plan, and how they follow each other, is checked here.
+        """
+        count = budgets if isinstance(budgets, int) else len(budgets)
+        if wait is None:
+            wait = request.time_limit_seconds + _BESIDE_SECONDS + _SECONDS_PER_BUDGET * count
+        question = {
+            "graph": _json(graph),
+            "request": _json(request),
+            "budgets": budgets if isinstance(budgets, int) else list(budgets),
+        }
+        content = self._answer("frontiers", question, wait)
+        frontier = Frontier.from_json(content, self._base_url)
+        require_frontier(graph, frontier, request, budgets)
+        return frontier
+
+    def graph(self, plan_id: str, kind: Literal["plans", "frontiers"] = "plans") -> OpGraph:
         """Return the graph of a question: what was sent, or traced from an uploaded ``.pt2``.
 
         Args:
             plan_id: the last part of the address where the answer is.
+            kind: the part before it.
 
         Raises:
             RequestError: that is no id.
@@ -165,7 +185,7 @@ class PlannerClient:
         """
         if not plan_id.isalnum():
             raise RequestError(f"{plan_id[:80]!r} is no id of a plan; take it from its address")
-        response = self._send("GET", f"v1/plans/{plan_id}/graph", time.monotonic())
+        response = self._send("GET", f"v1/{kind}/{plan_id}/graph", time.monotonic())
         return OpGraph.from_json(response.content, self._base_url)
 
     def health(self) -> dict[str, Any]:
@@ -183,11 +203,33 @@ class PlannerClient:
             raise self._stranger(response)
         return health
 
-    def _ask(self, body: str, deadline: float) -> httpx2.Response:
+    def _answer(self, kind: str, question: dict[str, Any], seconds: float) -> bytes:
+        """Return what a server answers to a question, within so many seconds."""
+        deadline = time.monotonic() + seconds
+        body = canonical_json(question)
+        response = self._ask(kind, body, deadline)
+        while response.status_code == _ACCEPTED:
+            if time.monotonic() >= deadline:
+                raise ServiceError(
+                    f"{self._base_url}: no answer within {seconds:.0f} s; ask again later, the "
+                    "server goes on",
+                    _ACCEPTED,
+                )
+            # Below our own address: a server behind a proxy does not know what it is called.
+            name = response.headers.get("location", "").rsplit("/", 1)[-1]
+            try:
+                response = self._send("GET", f"v1/{kind}/{name}", deadline)
+            except ServiceError as failure:
+                if failure.status != _NOT_FOUND and failure.status not in _BUSY:
+                    raise
+                response = self._ask(kind, body, deadline)
+        return response.content
+
+    def _ask(self, kind: str, body: str, deadline: float) -> httpx2.Response:
         """Return the response to a question; a busy server is asked until the deadline."""
         while True:
             try:
-                return self._send("POST", "v1/plans", deadline, body)
+                return self._send("POST", f"v1/{kind}", deadline, body)
             except ServiceError as failure:
                 pause = failure.retry_after
                 if failure.status not in _BUSY or time.monotonic() + pause >= deadline:
@@ -219,6 +261,10 @@ class PlannerClient:
             f"{self._base_url}: what answers there ({response.status_code}) is no planner service",
             response.status_code,
         )
+
+
+def _json(document: Document) -> dict[str, Any]:
+    return document.model_dump(mode="json", by_alias=True)
 
 
 def _error(url: str, response: httpx2.Response) -> MemplanError:

@@ -7,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from memplan.ir.errors import RequestError
 from memplan.ir.limits import MAX_BYTES
-from memplan.ir.units import Affine, align_up, format_bytes, parse_bytes
+from memplan.ir.units import Affine, align_up, format_bytes, parse_budgets, parse_bytes
 
 
 @pytest.mark.parametrize(
@@ -96,3 +96,34 @@ def test_affine_is_a_plain_number_where_nothing_depends_on_the_batch() -> None:
 def test_affine_is_strict(text: str) -> None:
     with pytest.raises(ValidationError):
         AFFINE.validate_json(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "budgets"),
+    [
+        ("20", 20),
+        ("1000", 1000),
+        ("1001", [1001]),
+        ("128KB,1MB", [131072, 2**20]),
+        (" 1 KB , 2 KB", [1024, 2048]),
+    ],
+)
+def test_budgets_are_a_number_or_a_list(text: str, budgets: int | list[int]) -> None:
+    assert parse_budgets(text) == budgets
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "not a size"),
+        ("0", "at least 1"),
+        ("-3", "not a size"),
+        ("128KB,", "not a size"),
+        ("0KB,1KB", "out of range"),
+        ("9" * 5000, "not a size"),
+        ("1KB," * 5000, "more than 1000"),
+    ],
+)
+def test_what_names_no_budgets(text: str, words: str) -> None:
+    with pytest.raises(RequestError, match=words):
+        parse_budgets(text)

@@ -58,7 +58,7 @@ def test_exit_codes_without_a_plan(graph_file: Path) -> None:
     ("arguments", "words"),
     [
         (["--budgets", "many"], "--budgets many"),
-        (["--budgets", "0"], "a frontier has between 1 and"),
+        (["--budgets", "0"], "--budgets 0 budgets: write how many, at least 1"),
         (["--budgets", "1KB,,2KB"], "--budgets 1KB,,2KB"),
         (["--plans", "/nowhere/at/all"], "there is no such folder"),
         (["--time-limit", "0"], "--time-limit"),

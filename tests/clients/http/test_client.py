@@ -19,8 +19,8 @@ from memplan.ir.errors import (
 from memplan.planner_service.app import create_app
 from memplan.planner_service.problems import ProblemError
 from memplan.planner_service.question import question_id
-from tests.support.answers import found
-from tests.support.service import FakeWorker, question
+from tests.support.answers import found, naive_frontier
+from tests.support.service import FakeWorker, frontier_question, question
 
 
 @pytest.fixture
@@ -210,3 +210,44 @@ def test_a_plan_to_go_on_from(client: PlannerClient, worker: FakeWorker) -> None
     worker.failure = ProblemError(422, "invalid-request", "start: plan for chain rejected")
     with pytest.raises(RequestError, match="rejected"):
         client.plan(asked.graph, asked.request, wait=10, start=second.plan)
+
+
+def test_a_frontier(client: PlannerClient, worker: FakeWorker) -> None:
+    asked = frontier_question()
+    frontier = client.frontier(asked.graph, asked.request, (10**6, 2 * 10**6), wait=10)
+    assert [point.budget_bytes for point in frontier.points] == [10**6, 2 * 10**6]
+    assert client.graph(question_id(asked), "frontiers") == asked.graph
+    assert len(client.frontier(asked.graph, asked.request, 3, wait=10).points) == 3
+    assert worker.surveyed[1].budgets == 3
+    with pytest.raises(RequestError, match="greater than"):
+        client.frontier(asked.graph, asked.request, 0, wait=10)
+
+
+def test_a_frontier_that_was_not_asked_for_is_rejected(
+    client: PlannerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = frontier_question()
+    honest = naive_frontier(asked.graph, asked.request, (10**6, 2 * 10**6))
+    first, second = honest.points
+    assert first.answer.plan is not None
+    slower = first.answer.plan.totals.model_copy(update={"time_ns": 1})
+    lying = first.answer.model_copy(
+        update={"plan": first.answer.plan.model_copy(update={"totals": slower})}
+    )
+    other = naive_frontier(asked.graph.model_copy(update={"name": "b"}), asked.request, 2)
+    for frontier, fault in (
+        (honest.model_copy(update={"points": (first,)}), "other budgets"),
+        (naive_frontier(asked.graph, asked.request, (1, 2)), "other budgets"),
+        (
+            honest.model_copy(
+                update={"points": (first.model_copy(update={"answer": lying}), second)}
+            ),
+            "worse plan",
+        ),
+        (other, "another graph"),
+    ):
+        response = httpx2.Response(200, content=frontier.to_json())
+        monkeypatch.setattr(client._http, "request", lambda *_, r=response, **__: r)
+        budgets = 2 if frontier is other else (10**6, 2 * 10**6)
+        with pytest.raises(PlanRejectedError, match=fault):
+            client.frontier(asked.graph, asked.request, budgets)
