@@ -18,7 +18,8 @@ from memplan.solver.relaxation.timeline import Timeline
 from memplan.solver.schedule import Table, live_peak
 from memplan.solver.scheduling.carry_over import carried_over
 from memplan.solver.scheduling.deep import deep_within
-from memplan.solver.scheduling.heuristics import Found, find_schedules, smallest_peak
+from memplan.solver.scheduling.found import Found
+from memplan.solver.scheduling.heuristics import find_schedules, smallest_peak
 from memplan.solver.scheduling.orders import starting_orders
 from memplan.solver.solution import Solution, place
 from memplan.solver.standing import Proved, report, still_proved

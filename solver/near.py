@@ -12,11 +12,9 @@ from memplan.ir.request import LayerUpdate
 from memplan.solver.attempts import Pursuit, Side, carried_from_best, pack_found
 from memplan.solver.build_instance import fix_mask
 from memplan.solver.clock import Clock
-from memplan.solver.local_search import anneal
-from memplan.solver.schedule import Schedule, Table, live_peak
+from memplan.solver.schedule import Table, live_peak
+from memplan.solver.scheduling.found import Found, Gathering
 from memplan.solver.scheduling.hasten import hastened
-from memplan.solver.scheduling.heuristics import Found
-from memplan.solver.scheduling.priorities import climb
 from memplan.solver.techniques import Techniques
 from memplan.solver.time_bound import trip_time_lower_bound
 
@@ -73,49 +71,23 @@ def near_schedules(
 ) -> Found:
     """Return schedules within ``limit_bytes`` that known ones lead to, the fastest first."""
     until = clock.now() + seconds
-    found = Found()
-    reached: dict[Steps, tuple[int, int]] = {}
-
-    def add(steps: Steps) -> None:
-        peak = found.add(table, steps, limit_bytes)
-        if peak is not None:
-            reached[steps] = (max(0, peak - limit_bytes), _time_ns(table, steps))
-
+    gathering = Gathering(table, limit_bytes, seed, clock)
+    found = gathering.found
     for steps in known:
-        add(steps)
+        gathering.add(steps)
     for _, _, steps in tuple(found.fitting[:2]):
         if found.fitting[0][0] <= trip_time_lower_bound(table):
             return found
         faster = hastened(table, steps, limit_bytes, clock.now() + 0.2 * seconds, clock)
         if faster is not None:
-            add(faster)
-    workers = table.instance.request.workers
-    if techniques.greedy and reached:
-        order = _first_computations(min(reached.items(), key=lambda item: item[1])[0])
+            gathering.add(faster)
+    if techniques.greedy and gathering.starts:
+        order = _first_computations(gathering.nearest)
         if live_peak(table, order) is not None:
-            reached |= climb(
-                table,
-                [order],
-                limit_bytes,
-                clock.now() + _GREEDY_SHARE * (until - clock.now()),
-                seed,
-                lambda steps: found.add(table, steps, limit_bytes),
-                clock,
-                workers=workers,
-                kinds=techniques.priorities,
-            )
-    if techniques.annealing and reached and not clock.over(until):
-        improved, _ = anneal(
-            table,
-            min(reached.items(), key=lambda item: item[1])[0],
-            limit_bytes,
-            until,
-            seed,
-            lambda steps, _: found.add(table, steps, limit_bytes),
-            clock,
-            workers=workers,
-        )
-        found.add(table, improved, limit_bytes)
+            end = clock.now() + _GREEDY_SHARE * (until - clock.now())
+            gathering.climb([order], end, kinds=techniques.priorities)
+    if techniques.annealing and gathering.starts and not clock.over(until):
+        gathering.anneal(until)
     return found
 
 
@@ -124,7 +96,3 @@ def _first_computations(steps: Steps) -> Steps:
     for work, way in steps:
         first.setdefault(work, way)
     return tuple(first.items())
-
-
-def _time_ns(table: Table, schedule: Schedule) -> int:
-    return sum(table.time_ns[work][way] for work, way in schedule)

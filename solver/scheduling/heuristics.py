@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from memplan.solver.clock import WALL, Clock
 from memplan.solver.local_search import anneal
 from memplan.solver.local_search.flat import flatten
-from memplan.solver.schedule import Schedule, Table, live_peak
+from memplan.solver.schedule import Table, live_peak
 from memplan.solver.scheduling.deep import deep_within, deepest
+from memplan.solver.scheduling.found import Found, Gathering
 from memplan.solver.scheduling.greedy import GreedyRuns, random_exponents
 from memplan.solver.scheduling.hasten import hastened
 from memplan.solver.scheduling.orders import starting_orders
-from memplan.solver.scheduling.priorities import climb
 from memplan.solver.scheduling.ways import needed_schedule, plain_ways
 from memplan.solver.techniques import Techniques
 from memplan.solver.time_bound import trip_time_lower_bound
 
-__all__ = ["Found", "find_schedules", "smallest_peak"]
+__all__ = ["find_schedules", "smallest_peak"]
 
 Steps = tuple[tuple[int, int], ...]
 
@@ -34,30 +33,6 @@ _LARGE_STEPS = 1500
 _GREEDY_AGAIN = 0.2
 #: Shares of what is left for deep recomputation, before and behind greedy runs, where nothing fits.
 _PEBBLING_SHARES = (0.1, 0.3)
-
-
-@dataclass
-class Found:
-    """Schedules that were found: those that fit, and the one of least peak."""
-
-    #: (time_ns of one trip, live peak, schedule), best first, at most a handful.
-    fitting: list[tuple[int, int, Steps]] = field(default_factory=list)
-    least_peak: int | None = None
-    least: Steps = ()
-
-    def add(self, table: Table, schedule: Schedule, limit: int) -> int | None:
-        """Record a schedule if it is valid and within the compute limit; return its peak."""
-        peak = live_peak(table, schedule)
-        if peak is None or not table.within_compute(schedule):
-            return None
-        steps = tuple(schedule)
-        if self.least_peak is None or peak < self.least_peak:
-            self.least_peak, self.least = peak, steps
-        if peak <= limit and all(steps != known for _, _, known in self.fitting):
-            self.fitting.append((_time_ns(table, steps), peak, steps))
-            self.fitting.sort(key=lambda entry: entry[:2])
-            del self.fitting[8:]
-        return peak
 
 
 def find_schedules(
@@ -77,7 +52,8 @@ def find_schedules(
         known: schedules that were found before, at any limit.
     """
     until = clock.now() + seconds
-    found = Found()
+    gathering = Gathering(table, limit_bytes, seed, clock)
+    found = gathering.found
     orders = _starting_orders(table, techniques)
     for order in orders:
         found.add(table, order, limit_bytes)
@@ -89,53 +65,24 @@ def find_schedules(
                 found.add(table, faster, limit_bytes)
     if found.fitting and (found.fitting[0][0] <= trip_time_lower_bound(table) or clock.stop()):
         return found
-    #: Schedules with what they exceed the limit by, and their time.
     begin = found.fitting[0][2] if found.fitting else found.least
-    starts = {begin: (max(0, (found.least_peak or 0) - limit_bytes), _time_ns(table, begin))}
-    for steps in known:
-        peak = found.add(table, steps, limit_bytes)
-        if peak is not None:
-            starts[steps] = (max(0, peak - limit_bytes), _time_ns(table, steps))
+    for steps in (begin, *known):
+        gathering.add(steps)
 
     def add_deep(share: float) -> None:
         if not techniques.pebbling or found.fitting:
             return
         end = clock.now() + share * (until - clock.now())
         for steps in deep_within(table, orders, limit_bytes, end, clock, seed):
-            peak = found.add(table, steps, limit_bytes)
-            if peak is not None:
-                starts[steps] = (max(0, peak - limit_bytes), _time_ns(table, steps))
+            gathering.add(steps)
 
     add_deep(_PEBBLING_SHARES[0])
     if techniques.greedy:
         share = _greedy_share(len(begin), again=bool(known)) if techniques.annealing else 1.0
-        end = clock.now() + share * seconds
-        starts |= climb(
-            table,
-            orders,
-            limit_bytes,
-            end,
-            seed,
-            lambda steps: found.add(table, steps, limit_bytes),
-            clock,
-            workers=table.instance.request.workers,
-            kinds=techniques.priorities,
-        )
+        gathering.climb(orders, clock.now() + share * seconds, kinds=techniques.priorities)
     add_deep(_PEBBLING_SHARES[1])
     if techniques.annealing and found.least and clock.now() < until:
-        begin = min(starts, key=lambda steps: starts[steps])
-        workers = table.instance.request.workers
-        best, _ = anneal(
-            table,
-            begin,
-            limit_bytes,
-            until,
-            seed,
-            lambda steps, _: found.add(table, steps, limit_bytes),
-            clock,
-            workers=workers,
-        )
-        found.add(table, best, limit_bytes)
+        gathering.anneal(until)
     return found
 
 
@@ -207,7 +154,3 @@ def smallest_peak(
         )
         found.add(table, steps, 0)
     return found
-
-
-def _time_ns(table: Table, schedule: Schedule) -> int:
-    return sum(table.time_ns[work][way] for work, way in schedule)

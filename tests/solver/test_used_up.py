@@ -19,8 +19,8 @@ from memplan.solver.local_search.flat import flatten, scratch_for
 from memplan.solver.local_search.measure import measure
 from memplan.solver.micro_batches import allowed_micro_batches
 from memplan.solver.schedule import Schedule, Table, derive, live_peak, live_profile
+from memplan.solver.scheduling.found import Found
 from memplan.solver.scheduling.greedy import evict_and_recompute, random_exponents
-from memplan.solver.scheduling.heuristics import Found
 from memplan.solver.scheduling.lean import lean_schedule
 from memplan.solver.scheduling.narrow import narrow_ways
 from memplan.solver.scheduling.orders import starting_orders
