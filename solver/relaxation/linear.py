@@ -20,7 +20,8 @@ from functools import partial
 
 import absl.logging
 from ortools.linear_solver.python import model_builder
-from ortools.math_opt.python import mathopt  # type: ignore[import-untyped]  # it has no marker
+from ortools.math_opt import model_pb2  # type: ignore[import-untyped]  # it has no marker
+from ortools.math_opt.python import mathopt  # type: ignore[import-untyped]  # as above
 
 from memplan.solver.clock import WALL, Clock
 from memplan.solver.native import run_watched
@@ -33,6 +34,9 @@ absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 #: Multipliers are rounded to this part of one.
 _FRACTION = 2**24
+#: Of its time, what HiGHS is given for its own limit: it looks at the clock seldom, and what it has
+#: found is lost if it is left to itself.
+_HIGHS_SHARE = 0.9
 #: Part of HiGHS's bound that is given up, as its arithmetic is not exact.
 _TOLERANCE = 1e-7
 
@@ -72,8 +76,15 @@ class LinearProgram:
         return self.variable()
 
     def at_least(self, terms: Sequence[tuple[int, int]], bound: int) -> None:
-        """Add the row ``sum of factor * x[variable] >= bound`` for (variable, factor) terms."""
-        self.rows.append((tuple(terms), bound))
+        """Add the row ``sum of factor * x[variable] >= bound`` for (variable, factor) terms.
+
+        A variable may come several times.  Its factors are added: OR-Tools calls a model invalid,
+        and solves nothing, where a row names a variable twice.
+        """
+        factors: dict[int, int] = {}
+        for variable, factor in terms:
+            factors[variable] = factors.get(variable, 0) + factor
+        self.rows.append((tuple(factors.items()), bound))
 
     def lower_bound(self, seconds: float, clock: Clock = WALL) -> int:
         """Return a whole number that no solution in whole costs is below; proved.
@@ -111,18 +122,19 @@ class LinearProgram:
         With variables ``fixed`` to values the bound is about such solutions only.
 
         The bound is HiGHS's own, less a ten-millionth for its tolerances, rounded up to what sums
-        of costs can be.  HiGHS cannot be stopped: if
-        the clock is, it is left to run out its time, and the bound is 0.
+        of costs can be.  HiGHS cannot be stopped: if the clock is, or if it takes much longer than
+        it may, it is left to itself, and the bound is 0.
         """
         work = partial(
             mathopt.solve,
             self._whole_model(fixed or {}),
             mathopt.SolverType.HIGHS,
             params=mathopt.SolveParameters(
-                time_limit=timedelta(seconds=max(0.01, seconds)), relative_gap_tolerance=0.0
+                time_limit=timedelta(seconds=max(0.01, _HIGHS_SHARE * seconds)),
+                relative_gap_tolerance=0.0,
             ),
         )
-        result = run_watched(work, clock, None)
+        result = run_watched(work, clock, None, seconds=seconds)
         if not isinstance(result, mathopt.SolveResult):
             return WholeSolution(0, None)
         bound = result.termination.objective_bounds.dual_bound
@@ -135,28 +147,30 @@ class LinearProgram:
         return WholeSolution(proved, tuple(result.variable_values().values()))
 
     def _whole_model(self, fixed: Mapping[int, int]) -> mathopt.Model:
-        model = mathopt.Model()
-        variables = [
-            model.add_variable(
-                lb=float(fixed.get(index, 0)),
-                ub=float(fixed.get(index, 1)),
-                is_integer=index not in self.fractions,
-            )
-            for index in range(len(self.costs))
-        ]
-        for variable, cost in zip(variables, self.costs, strict=True):
-            if cost:
-                model.objective.set_linear_coefficient(variable, float(cost))
-        for terms, bound in self.rows:
-            factors: dict[int, int] = {}
-            for index, factor in terms:
-                factors[index] = factors.get(index, 0) + factor
-            # HiGHS's tolerance is absolute: factors of one order keep it from asking too much.
-            scale = max((abs(factor) for factor in factors.values()), default=0) or 1
-            row = model.add_linear_constraint(lb=bound / scale)
-            for index, factor in factors.items():
-                row.set_coefficient(variables[index], factor / scale)
-        return model
+        count = len(self.costs)
+        proto = model_pb2.ModelProto()
+        variables, rows = proto.variables, proto.linear_constraints
+        variables.ids.extend(range(count))
+        variables.lower_bounds.extend(float(fixed.get(index, 0)) for index in range(count))
+        variables.upper_bounds.extend(float(fixed.get(index, 1)) for index in range(count))
+        variables.integers.extend(index not in self.fractions for index in range(count))
+        paid = [index for index, cost in enumerate(self.costs) if cost]
+        proto.objective.linear_coefficients.ids.extend(paid)
+        proto.objective.linear_coefficients.values.extend(float(self.costs[i]) for i in paid)
+        rows.ids.extend(range(len(self.rows)))
+        rows.upper_bounds.extend([math.inf] * len(self.rows))
+        # HiGHS's tolerance is absolute: factors of one order keep it from asking too much.
+        scales = [max((abs(f) for _, f in terms), default=0) or 1 for terms, _ in self.rows]
+        rows.lower_bounds.extend(
+            bound / scale for (_, bound), scale in zip(self.rows, scales, strict=True)
+        )
+        matrix = proto.linear_constraint_matrix
+        for number, ((terms, _), scale) in enumerate(zip(self.rows, scales, strict=True)):
+            used = sorted(term for term in terms if term[1])
+            matrix.row_ids.extend([number] * len(used))
+            matrix.column_ids.extend(index for index, _ in used)
+            matrix.coefficients.extend(factor / scale for _, factor in used)
+        return mathopt.Model.from_model_proto(proto)
 
     def multipliers(self, seconds: float, clock: Clock) -> list[float]:
         """Return GLOP's multipliers of the rows, as they are; zeros without a solution."""

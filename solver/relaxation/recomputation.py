@@ -21,6 +21,8 @@ _REFINED_STAGE = 3
 _SECONDS_PER_VARIABLE = 3e-4
 #: What building alone takes; it does not look at the clock.
 _SECONDS_PER_VARIABLE_BUILT = 8e-5
+#: Of the time that is left, what one linear program may take: branch and bound comes behind them.
+_LINEAR_SHARE = 0.3
 #: A program is not built if that takes more of the time that is left.
 _MOST_BUILDING = 0.4
 _NO_LIMIT_SECONDS = 1e6
@@ -61,6 +63,7 @@ class RecomputationBound:
     #: What a search along the line proved, under restrictions of its own.
     limited: Limited | None = None
     _stage: int = 0
+    _is_coarse_better: bool = False
     _refinement: Refinement | None = None
     _taken: int = 0
 
@@ -116,17 +119,21 @@ class RecomputationBound:
             cuts = even_cuts(self.line, blocks)
             if len(cuts) < blocks // 4:
                 continue  # the line has no more cuts than were tried before
+            if self._is_coarse_better and not whole:
+                continue
             if _SECONDS_PER_VARIABLE_BUILT * self._variables(cuts) > _MOST_BUILDING * left:
                 continue
             program = retention_program(self.line, self.limit_bytes, cuts, exchanges=self.exchanges)
             if whole:
                 found = program.whole_lower_bound(left, clock)
             elif self.timed:
-                found = program.lower_bound(left, clock)
+                found = program.lower_bound(_LINEAR_SHARE * left, clock)
             else:
                 # Without a limit, so that nothing depends on the wall.
                 found = program.lower_bound(_NO_LIMIT_SECONDS, clock)
                 clock.spend(_SECONDS_PER_VARIABLE * len(program.costs))
+            # Halves of what is kept from block to block can cost less the more blocks there are.
+            self._is_coarse_better = found < self.extra_ns
             self.extra_ns = max(self.extra_ns, found)
 
     def _refine(self, target_ns: int, until: float, clock: Clock) -> bool:

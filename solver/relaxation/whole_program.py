@@ -105,7 +105,7 @@ def whole_solution(
     solver = model_builder.Solver("highs")
     solver.set_solver_specific_parameters("output_flag=false\nmip_rel_gap=1e-7")
     solver.set_time_limit_in_seconds(max(0.01, seconds))
-    status = run_watched(partial(solver.solve, model), clock, None)
+    status = run_watched(partial(solver.solve, model), clock, None, seconds=seconds)
     if status == model_builder.SolveStatus.INFEASIBLE:
         return None, most + 1
     if status not in _SOLVED:

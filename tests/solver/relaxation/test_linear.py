@@ -61,3 +61,11 @@ def test_without_multipliers_nothing_is_proved() -> None:
     program.at_least([(program.variable(5), 1)], 1)
     assert program.bound_by([0.0]) == 0
     assert program.bound_by([float(5)]) == 5
+
+
+def test_a_row_may_name_a_variable_twice() -> None:
+    program = LinearProgram()
+    first, second = program.variable(5), program.variable(7)
+    program.at_least([(first, 1), (second, 1), (first, 1)], 2)
+    assert program.lower_bound(1.0) == 5
+    assert program.whole(1.0).values == (1.0, 0.0)
