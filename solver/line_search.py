@@ -23,8 +23,6 @@ __all__ = ["solve_lines"]
 
 #: Operations of a trip up to which the programs are tried.
 _LARGEST_LINE = 120
-#: Items of the forward pass up to which the search over what is held comes first.
-_MOST_LABELLED = 16
 #: Where nothing may depend on the wall; searches over what is held end by themselves.
 _NO_LIMIT_SECONDS = 1e6
 #: Schedules of the least time that are tried for addresses.
@@ -99,20 +97,16 @@ def _solve(
     items = sum(len(writes) for writes in line.writes[: line.forward]) + len(table.given)
     if not line.late and line.forward and items <= MOST_ITEMS:
         techniques = pursuit.techniques
-        if techniques.held_search and items <= _MOST_LABELLED:
+        if techniques.held_search:
             along.search = LineSearch(line, room, free=True)
             share = _NO_LIMIT_SECONDS if request.deterministic else 0.3 * seconds
             along.best = along.search.by_labels(share, clock)
             along.restrictions = () if only else (RESTRICTIONS[True],)
         # HiGHS stops by the wall: not where plans must not differ.
-        by_program = techniques.stage_program and not request.deterministic
-        if not _is_settled(along) and (by_program or techniques.held_search):
+        if techniques.stage_program and not request.deterministic and not _is_settled(along):
             search = LineSearch(line, room, free=False)
             restrictions = (_ONCE_IN_ORDER,) if only else (RESTRICTIONS[True], _ONCE_IN_ORDER)
-            solve = search.by_program if by_program else search.by_labels
-            found = solve(
-                _NO_LIMIT_SECONDS if request.deterministic else until - clock.now(), clock
-            )
+            found = search.by_program(until - clock.now(), clock)
             _take(along, _Line(table, start, line, found, restrictions, search))
     if not _is_settled(along):
         solved = solve_line(

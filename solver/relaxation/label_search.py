@@ -1,13 +1,27 @@
-"""Recomputation along a line by a search over what is held, in machine code.
+"""Recomputation along a line by a search from its end, over what is needed, in machine code.
 
-A *label* is (place p, set S of items held, cost so far): the operations before place p of the line
-ran first, and S is what is kept of the forward pass.  From it either the operation at p runs, or
-one of the forward pass runs again.  What does not fit beside it is given up then, and no earlier:
-one label for each set that is minimal.  Labels of one place are taken by cost + potential, where
-the potential (``StageProgram.potentials``) is a bound on what is still to come; above ``most`` they
-are dropped.  At most ``width`` are taken at a place: if that was never too few, then no schedule
-costs ``most`` or less but those found.  Nothing is supposed about how often or in which order
-operations run again; what the potential supposes remains.
+A *label* is (place p, set N of items of the forward pass, cost): N is what must be there right
+before the operation at place p first runs, so that from there on it all works out at this cost.
+One step back the operation at p - 1 first runs: what it writes is needed no more, what it reads is.
+Or an operation of the forward pass ran again: the same, at its price.  Nothing is ever given up,
+since what is not needed is not there.
+
+*Late.*  While the step to p - 1 fits, no other is taken: that an operation ran again is decided
+only where something does not fit.  In the plan it may have run later, at a place q >= p: there what
+the operations p .. q - 1 alone read was not needed yet.  If it fits at one such place it is let
+pass.  So this is a relaxation.  Every plan that fits has its label: go back through the plan, and
+put off steps back that run something again until the step to p - 1 does not fit.  Then take the
+first of those put off; the check lets it pass as what is needed now is, but for what was read
+meanwhile, what was needed in the plan.  (Where a label needs no more at no more cost it stays so.)
+So nothing costs less than the cheapest label at place 0.  Its schedule (``_placed``) mostly fits;
+whoever asks has to look.
+
+*Exact* search takes every step back that fits where it stands; it makes far more labels.
+
+Labels of one place are taken by cost + potential (``StageProgram.potentials``), a bound on what
+comes before; above ``most`` they are dropped.  At most ``width`` are taken at a place: if that was
+never too few, the search was complete.  Nothing is supposed about when, in which order or how often
+operations run again.
 """
 
 from __future__ import annotations
@@ -21,7 +35,7 @@ from numpy.typing import NDArray
 from memplan.solver.local_search.compiled import compiled
 from memplan.solver.packing.flat import Integers
 
-__all__ = ["Effort", "Labels", "find_schedule", "prepare_labels"]
+__all__ = ["Effort", "Found", "Labels", "find_schedule", "prepare_labels"]
 
 Masks = NDArray[np.uint64]
 Shorts = NDArray[np.int32]
@@ -33,18 +47,15 @@ class Labels(NamedTuple):
     """A line in bits: item k is bit k."""
 
     forward: int
-    #: Place from which on operations may run again.
-    again_from: int
     reads: Masks  # per operation
     writes: Masks  # per operation
-    useful: Masks  # per place, and behind the last: items that may be needed from there on
     during: Integers  # bytes of all else while an operation first runs
     resting: Integers  # bytes of all else between places
     beside: Integers  # bytes of an operation beside its items
     size: Integers  # per item
     cost: Integers  # per operation of the forward pass, times ``fraction``
     constant: Integers  # per place: potential of the empty set
-    value: Integers  # per place and item: what holding it takes off
+    value: Integers  # per place and item: what needing it adds
     start: int
     kept: int
 
@@ -54,51 +65,79 @@ class Effort(NamedTuple):
 
     #: Labels that are taken at a place.
     width: int
-    #: Sets to give up that are tried for one operation.
-    sets: int
     #: Labels in all.
     labels: int
     #: Ties between labels are broken by it.
     seed: int
+    #: Else late.
+    exact: bool = False
 
 
-def find_schedule(
-    labels: Labels, limit_bytes: int, most: int, effort: Effort
-) -> tuple[list[int] | None, int, bool]:
-    """Return (operations in order, cost, whether the search was complete).
+class Found(NamedTuple):
+    """What a search found.
 
-    Args:
-        most: cost up to which schedules are looked for.
-
-    Returns:
-        None for the operations where nothing was found; the cost is that of recomputation.
+    Attributes:
+        order: operations in the order in which they run; None: nothing costs ``most`` or less, or
+            it was not found.  After a late search it may exceed the limit.
+        cost: of recomputation.
+        complete: nothing was left out: no schedule costs less than this one, or ``most`` or less if
+            there is none here.
+        labels: how many were made.
     """
+
+    order: list[int] | None
+    cost: int
+    complete: bool
+    labels: int
+
+
+def find_schedule(labels: Labels, limit_bytes: int, most: int, effort: Effort) -> Found:
+    """Look for the cheapest schedule that costs ``most`` at most."""
     slots = 1
     while slots < 2 * effort.labels:
         slots *= 2
     parent = np.empty(effort.labels, np.int32)
     action = np.empty(effort.labels, np.int32)
     table = np.zeros(slots, np.int32)
-    goal, cost, complete = _search(labels, limit_bytes, most, effort, table, parent, action)
+    goal, cost, complete, made = _search(labels, limit_bytes, most, effort, table, parent, action)
     if goal < 0:
-        return None, 0, complete
-    order: list[int] = []
+        return Found(None, 0, complete, made)
+    steps: list[int] = []
     while parent[goal] >= 0:
-        order.append(int(action[goal]))
+        steps.append(int(action[goal]))
         goal = int(parent[goal])
-    return order[::-1], int(cost), complete
+    order = steps if effort.exact else _placed(labels, limit_bytes, steps)
+    return Found(order, int(cost), complete, made)
+
+
+def _placed(labels: Labels, limit_bytes: int, steps: list[int]) -> list[int]:
+    """Move what runs again behind the first computations beside which it does not fit."""
+    end, need, place = len(labels.reads), labels.kept, len(labels.reads)
+    firsts = list(range(end))
+    again: list[tuple[int, int]] = []  # (place, operation), the last to run first
+    for operation in reversed(steps):
+        if firsts and operation == firsts[-1]:
+            place = firsts.pop()
+        else:
+            fitting = _fits_at(labels, limit_bytes, place, operation, np.uint64(need))
+            again.append((int(fitting), operation))
+        need = (need & ~int(labels.writes[operation])) | int(labels.reads[operation])
+    latest = 0
+    at: list[list[int]] = [[] for _ in range(end + 1)]
+    for fitting, operation in reversed(again):  # in the order in which they run
+        latest = max(latest, fitting)
+        at[latest].append(operation)
+    return [operation for place in range(end) for operation in (*at[place], place)] + at[end]
 
 
 @functools.cache
 def prepare_labels() -> None:
     """Compile the search, or load what an earlier process compiled: some seconds, once."""
-    bits, numbers = np.ones(1, np.uint64), np.ones(1, np.int64)
+    numbers = np.ones(1, np.int64)
     labels = Labels(
         forward=1,
-        again_from=0,
         reads=np.array([0, 1], np.uint64),
         writes=np.array([1, 0], np.uint64),
-        useful=np.repeat(bits, 3),
         during=np.repeat(numbers, 2),
         resting=np.repeat(numbers, 3),
         beside=numbers,
@@ -109,8 +148,8 @@ def prepare_labels() -> None:
         start=0,
         kept=0,
     )
-    found, _, _ = find_schedule(labels, 2, 1, Effort(1, 1, 8, 0))
-    assert found == [0, 1]
+    assert find_schedule(labels, 2, 1, Effort(1, 8, 0)).order == [0, 1]
+    _fits_at(labels, 2, 1, 0, _ONE)
 
 
 @compiled
@@ -122,11 +161,11 @@ def _scrambled(bits: np.uint64, other: int) -> np.uint64:
 
 
 @compiled
-def _slot(table: Shorts, held: Masks, place: Shorts, bits: np.uint64, p: int) -> np.int64:
+def _slot(table: Shorts, needed: Masks, place: Shorts, bits: np.uint64, p: int) -> np.int64:
     """Return the slot of a label, or the free one where it belongs."""
     mask = len(table) - 1
     slot = np.int64(_scrambled(bits, p * 7919)) & mask
-    while table[slot] and not (held[table[slot] - 1] == bits and place[table[slot] - 1] == p):
+    while table[slot] and not (needed[table[slot] - 1] == bits and place[table[slot] - 1] == p):
         slot = (slot + 1) & mask
     return slot
 
@@ -163,6 +202,33 @@ def _pop(heap: Shorts, count: int, worth: Integers, noise: Masks) -> int:
 
 
 @compiled
+def _sum(bits: np.uint64, of: Integers) -> int:
+    """Return the sum over the items of a set."""
+    total = 0
+    k = 0
+    while bits:
+        if bits & _ONE:
+            total += of[k]
+        bits >>= _ONE
+        k += 1
+    return int(total)
+
+
+@compiled
+def _fits_at(labels: Labels, limit: int, place: int, operation: int, need: np.uint64) -> int:
+    """Return the first place from ``place`` on at which an operation may run again, or -1."""
+    own = labels.reads[operation] | labels.writes[operation]
+    end = len(labels.reads)
+    for q in range(place, end + 1):
+        bytes_ = labels.resting[q] + labels.beside[operation]
+        if bytes_ + _sum(need | own, labels.size) <= limit:
+            return q
+        if q < end:
+            need &= ~labels.reads[q]
+    return -1
+
+
+@compiled
 def _search(
     labels: Labels,
     limit: int,
@@ -171,27 +237,23 @@ def _search(
     table: Shorts,
     parent: Shorts,
     action: Shorts,
-) -> tuple[int, int, bool]:
-    """Return (label at the end or -1, its cost, whether nothing was left out)."""
-    end, items = len(labels.reads), len(labels.size)
-    nodes = effort.labels
+) -> tuple[int, int, bool, int]:
+    """Return (label at place 0 or -1, its cost, whether nothing was left out, labels made)."""
+    end, nodes = len(labels.reads), effort.labels
     place = np.empty(nodes, np.int32)
-    held = np.empty(nodes, np.uint64)
+    needed = np.empty(nodes, np.uint64)
     cost = np.empty(nodes, np.int64)
     worth = np.empty(nodes, np.int64)
     noise = np.empty(nodes, np.uint64)
     heap = np.empty(nodes, np.int32)
     ahead = np.empty(nodes, np.int32)
-    order = np.empty(items + 1, np.int64)
-    chosen = np.empty(items + 1, np.int64)
-    rate = np.empty(items, np.float64)
-    place[0], held[0], cost[0], worth[0], noise[0] = 0, np.uint64(labels.start), 0, 0, 0
+    given = np.uint64(labels.start)
+    place[0], needed[0], cost[0], worth[0], noise[0] = end, np.uint64(labels.kept), 0, 0, 0
     parent[0] = action[0] = -1
     made = coming = 1
     ahead[0] = 0
     complete = True
-    kept = np.uint64(labels.kept)
-    for p in range(end + 1):
+    for p in range(end, -1, -1):
         count = 0
         for index in range(coming):
             _push(heap, count, ahead[index], worth, noise)
@@ -200,108 +262,57 @@ def _search(
         while count:
             count -= 1
             label = _pop(heap, count, worth, noise)
-            now = held[label]
-            if table[_slot(table, held, place, now, p)] - 1 != label and label > 0:
+            need = needed[label]
+            if label > 0 and table[_slot(table, needed, place, need, p)] - 1 != label:
                 continue  # reached for less since
-            if p == end and not kept & ~now:
-                return label, int(cost[label]), complete
+            if p == 0:
+                if not need & ~given:
+                    return label, int(cost[label]), complete, made
+                continue
             if taken == effort.width:
                 complete = False
                 break
-            again = min(p, labels.forward) if p >= labels.again_from else 0
+            taken += 1
+            there = need | labels.reads[p - 1] | labels.writes[p - 1]
+            fits = labels.during[p - 1] + _sum(there, labels.size) <= limit
+            again = 0 if fits and not effort.exact else min(p, labels.forward)
             for choice in range(again + 1):
-                # Run again first those; last of all the operation at p itself.
                 first = choice == again
-                if first and p == end:
-                    continue
-                operation = p if first else choice
+                operation = p - 1 if first else choice
                 reads, writes = labels.reads[operation], labels.writes[operation]
-                if reads & ~now:
-                    continue
                 if first:
-                    then, bytes_, paid = p + 1, labels.during[p], cost[label]
+                    if not fits:
+                        continue
+                    then, paid = p - 1, cost[label]
                 else:
-                    if now & writes or not writes & labels.useful[p]:
+                    if not need & writes:
                         continue
-                    then = p
-                    bytes_ = labels.resting[p] + labels.beside[operation]
-                    paid = cost[label] + labels.cost[operation]
-                after = (now | writes) & labels.useful[then]
-                over = bytes_ - limit
-                likely = paid + labels.constant[then]
-                droppable = now & ~reads
-                dropped = 0
-                spare = 0
-                for k in range(items):
-                    bit = _ONE << np.uint64(k)
-                    if (now | writes) & bit:
-                        over += labels.size[k]
-                    if after & bit:
-                        likely -= labels.value[then, k]
-                    if droppable & bit and labels.size[k]:
-                        price = labels.value[then, k] if labels.useful[then] & bit else 0
-                        rate[k] = price / labels.size[k]
-                        j = dropped
-                        while j > 0 and rate[order[j - 1]] > rate[k]:
-                            order[j] = order[j - 1]
-                            j -= 1
-                        order[j] = k
-                        dropped += 1
-                        if price < 0:
-                            spare += price
-                # Every minimal set that makes room, depth first, the cheapest by the byte first.
-                depth = position = sets = 0
-                while True:
-                    if over <= 0:
-                        minimal = True
-                        for j in range(depth - 1):
-                            if labels.size[order[chosen[j]]] <= -over:
-                                minimal = False
-                        if minimal and likely <= most:
-                            sets += 1
-                            slot = _slot(table, held, place, after, then)
-                            known = table[slot] - 1
-                            if known < 0 or cost[known] > paid:
-                                if made == nodes:
-                                    complete = False
-                                else:
-                                    table[slot] = made + 1
-                                    place[made], held[made] = then, after
-                                    cost[made], worth[made] = paid, likely
-                                    noise[made] = _scrambled(after, effort.seed)
-                                    parent[made], action[made] = label, operation
-                                    if then == p:
-                                        _push(heap, count, made, worth, noise)
-                                        count += 1
-                                    else:
-                                        ahead[coming] = made
-                                        coming += 1
-                                    made += 1
-                    elif likely + spare <= most and position < dropped:
-                        k = order[position]
-                        bit = _ONE << np.uint64(k)
-                        chosen[depth] = position
-                        depth += 1
-                        position += 1
-                        over -= labels.size[k]
-                        if labels.useful[then] & bit:
-                            after &= ~bit
-                            likely += labels.value[then, k]
+                    then, paid = p, cost[label] + labels.cost[operation]
+                after = (need & ~writes) | reads
+                likely = max(paid, paid + labels.constant[then] + _sum(after, labels.value[then]))
+                if likely > most:
+                    continue
+                slot = _slot(table, needed, place, after, then)
+                known = table[slot] - 1
+                if known >= 0 and cost[known] <= paid:
+                    continue
+                if not first:
+                    at = _fits_at(labels, limit, p, operation, need)
+                    if at < 0 or (effort.exact and at > p):
                         continue
-                    if depth == 0:
-                        break
-                    if sets >= effort.sets:
-                        complete = False
-                        break
-                    depth -= 1
-                    position = chosen[depth]
-                    k = order[position]
-                    bit = _ONE << np.uint64(k)
-                    over += labels.size[k]
-                    if labels.useful[then] & bit:
-                        after |= bit
-                        likely -= labels.value[then, k]
-                    position += 1
+                if made == nodes:
+                    complete = False
+                    continue
+                table[slot] = made + 1
+                place[made], needed[made] = then, after
+                cost[made], worth[made] = paid, likely
+                noise[made] = _scrambled(after, effort.seed)
+                parent[made], action[made] = label, operation
                 if first:
-                    taken += 1
-    return -1, 0, complete
+                    ahead[coming] = made
+                    coming += 1
+                else:
+                    _push(heap, count, made, worth, noise)
+                    count += 1
+                made += 1
+    return -1, 0, complete, made

@@ -1,9 +1,8 @@
 """The cheapest recomputation along a line: a search over what is held, or a whole program.
 
-First a bound by the linear ``StageProgram``.  Where the line is short, its multipliers guide the
-search of ``label_search``: narrow, with more and more allowed until a schedule is found, then wider
-and for less until nothing less is found.  Where the search saw everything, that is a proof of all
-plans along the line.
+First a bound by the linear ``StageProgram``.  Its multipliers guide the search of ``label_search``:
+narrow, then wider and wider for less than what was found.  Where the search saw everything, that is
+a proof of all plans along the line.
 
 Else HiGHS solves the program with all in it that the linear one keeps throughout; then with the
 half of that which is kept at the lowest price by the byte left open; and then all of it, for less
@@ -18,7 +17,7 @@ from math import gcd
 import numpy as np
 
 from memplan.solver.clock import Clock
-from memplan.solver.relaxation.label_search import Effort, Labels, find_schedule
+from memplan.solver.relaxation.label_search import Effort, Found, Labels, find_schedule
 from memplan.solver.relaxation.stage_program import StageProgram
 from memplan.solver.relaxation.timeline import Timeline
 from memplan.solver.relaxation.whole_program import FRACTION, Relaxed, relax, whole_solution
@@ -27,9 +26,10 @@ __all__ = ["LineOptimum", "LineSearch", "MOST_ITEMS"]
 
 #: Items of the forward pass fit into a word of bits.
 MOST_ITEMS = 63
-#: (labels taken at a place, sets given up that are tried for one operation)
-_WIDTHS = ((40, 10), (400, 40), (4000, 4000))
-_NODES_PER_LABEL = 250
+#: (labels taken at a place, labels in all) of one search after the other.
+_EFFORTS = ((50, 20_000), (500, 100_000), (5000, 400_000), (3_000_000, 3_000_000))
+#: The same of a search within fewer bytes.
+_LOWERING = (10_000, 60_000)
 #: Values of the linear program that are one but for rounding.
 _ALMOST_ONE = 1 - 1e-6
 #: What searching takes, per variable of the program; measured.
@@ -55,6 +55,19 @@ class LineOptimum:
     closed: bool
 
 
+@dataclass
+class _Best:
+    """The cheapest schedule so far, and what nothing is below."""
+
+    order: tuple[int, ...] | None
+    least: int
+    cost: int
+
+    @property
+    def closed(self) -> bool:
+        return self.least >= self.cost
+
+
 class LineSearch:
     """Cheapest schedules of a line with at most ``MOST_ITEMS`` items in the forward pass.
 
@@ -78,25 +91,46 @@ class LineSearch:
         self.labels: Labels | None = None
 
     def by_labels(self, seconds: float, clock: Clock) -> LineOptimum:
-        """Search over what is held, for at most about so many seconds."""
+        """Search over what is needed, for at most about so many seconds."""
         until = clock.now() + seconds
         relaxed = relax(self.stages.program, seconds, clock)
         clock.spend(_SECONDS_PER_VARIABLE * len(self.stages.program.costs))
         least = relaxed.least
-        if (least + sum(self.stages.costs)) * FRACTION > _MOST:
+        most = sum(self.stages.costs) * max(1, self.stages.stages)
+        if (least + most) * FRACTION > _MOST:
             return LineOptimum(None, least * self.unit_ns, closed=False)
         self.labels = self._labels(relaxed)
-        order, cost = self._narrow(least)
-        if order is None:
-            return LineOptimum(None, least * self.unit_ns, closed=False)
-        for width in range(1, len(_WIDTHS)):
-            while cost > least and not clock.over(until):
-                better, less, complete = self._find(cost - 1, width, 1)
-                if better is None:
-                    least = cost if complete else least
+        best = _Best(None, least, most + 1)
+        for exact in (False, True):
+            for width, labels in _EFFORTS:
+                if best.closed or clock.over(until):
                     break
-                order, cost = better, less
-        return LineOptimum(tuple(order), least * self.unit_ns, least == cost)
+                self._improve(best, Effort(width, labels, 1, exact))
+        closed = best.closed and best.order is not None
+        return LineOptimum(best.order, min(best.least, best.cost) * self.unit_ns, closed)
+
+    def _improve(self, best: _Best, effort: Effort) -> None:
+        """Search once, or, where the search is wide, first for what lies between bound and best."""
+        halved = False
+        while True:
+            most = best.cost - 1
+            if effort.width == _EFFORTS[-1][0] and best.order is not None and not halved:
+                most, halved = (best.least + most + 1) // 2, True
+            found = self._find(most, effort)
+            if found.order is None:
+                if not found.complete:
+                    return
+                best.least = most + 1
+            elif self.fits(tuple(found.order)):
+                best.order, best.cost = tuple(found.order), found.cost
+                if found.complete:
+                    best.least = found.cost
+            else:
+                if found.complete:
+                    best.least = max(best.least, found.cost)
+                return
+            if best.closed or not found.complete:
+                return
 
     def by_program(self, seconds: float, clock: Clock) -> LineOptimum:
         """Solve the whole program; its bound depends on the time that it gets."""
@@ -135,13 +169,14 @@ class LineSearch:
         Without one the answer is closed, if there is none.
         """
         limit = limit_bytes // self.unit_bytes
-        for width in range(1, len(_WIDTHS)):
-            order, cost, complete = self._find(cost_ns // self.unit_ns, width, seed, limit)
-            if order is not None:
-                return LineOptimum(tuple(order), cost * self.unit_ns, closed=False)
-            if complete:
-                break
-        return LineOptimum(None, 0, complete)
+        for exact in (False, True):
+            effort = Effort(*_LOWERING, seed, exact)
+            found = self._find(cost_ns // self.unit_ns, effort, limit)
+            if found.order is None:
+                return LineOptimum(None, 0, closed=found.complete)
+            if self.fits(tuple(found.order), limit):
+                return LineOptimum(tuple(found.order), found.cost * self.unit_ns, closed=False)
+        return LineOptimum(None, 0, closed=False)
 
     def _kept(self, relaxed: Relaxed) -> tuple[dict[int, int], ...]:
         """Return values of variables about what the linear solution keeps throughout.
@@ -168,8 +203,9 @@ class LineSearch:
                 fixed[variable] = 0
         return fixed
 
-    def fits(self, order: tuple[int, ...]) -> bool:
-        """Tell whether a schedule's live bytes stay within the limit."""
+    def fits(self, order: tuple[int, ...], limit: int | None = None) -> bool:
+        """Tell whether a schedule's live bytes stay within the limit, in its units."""
+        limit = self.limit if limit is None else limit
         line = self.scaled
         latest: dict[int, int] = {}
         spans: list[list[int]] = []  # first step, step behind the last, bytes
@@ -196,40 +232,15 @@ class LineSearch:
         live = 0
         for step, operation in enumerate(order):
             live += change[step]
-            if live + line.beside_bytes[operation] > self.limit:
+            if live + line.beside_bytes[operation] > limit:
                 return False
         return True
 
-    def _narrow(self, least: int) -> tuple[list[int] | None, int]:
-        """Return (schedule, its cost) of the narrowest search that finds one."""
-        most = min(sum(self.stages.costs) * max(1, self.stages.stages), _MOST // FRACTION)
-        slack = 0
-        while True:
-            allowed = min(most, least + slack)
-            width = 0
-            while width < len(_WIDTHS):
-                order, cost, complete = self._find(allowed, width, 1)
-                if order is not None:
-                    return order, cost
-                if complete or allowed < most:
-                    break
-                width += 1
-            if allowed == most:
-                return None, 0
-            slack = 4 * slack + max(1, least // 64)
-
-    def _find(
-        self, most: int, width: int, seed: int, limit: int | None = None
-    ) -> tuple[list[int] | None, int, bool]:
+    def _find(self, most: int, effort: Effort, limit: int | None = None) -> Found:
         assert self.labels is not None
-        labels, sets = _WIDTHS[width]
-        order, cost, complete = find_schedule(
-            self.labels,
-            self.limit if limit is None else limit,
-            most * FRACTION,
-            Effort(labels, sets, _NODES_PER_LABEL * labels, seed),
-        )
-        return order, cost // FRACTION, complete
+        limit = self.limit if limit is None else limit
+        found = find_schedule(self.labels, limit, most * FRACTION, effort)
+        return found._replace(cost=found.cost // FRACTION)
 
     def _order(self, values: list[int]) -> tuple[int, ...]:
         """Return the schedule that whole values of the program mean."""
@@ -249,16 +260,10 @@ class LineSearch:
             return sum(bit.get(item, 0) for item in set(items))
 
         constant, value = stages.potentials(relaxed.multipliers, FRACTION)
-        useful = [
-            sum(bit[item] for item in stages.items if stages.useful_until[item] >= place)
-            for place in range(end + 1)
-        ]
         return Labels(
             forward=line.forward,
-            again_from=0 if line.again_in_forward else line.forward,
             reads=np.array([mask(reads) for reads in line.reads], np.uint64),
             writes=np.array([mask(writes) for writes in line.writes], np.uint64),
-            useful=np.array(useful, np.uint64),
             during=np.array([stages.during_bytes(place) for place in range(end)], np.int64),
             resting=np.array([stages.resting_bytes(place) for place in range(end + 1)], np.int64),
             beside=np.array(line.beside_bytes[: line.forward], np.int64),

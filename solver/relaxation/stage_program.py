@@ -205,12 +205,13 @@ class StageProgram:
     # What multipliers say.
 
     def potentials(self, multipliers: Sequence[int], fraction: int) -> tuple[Integers, Integers]:
-        """Return c[p] and v[p, k]: from place p on, with the set S held, recomputation costs at
-        least (c[p] - sum of v[p, k] over S) / fraction.
+        """Return c[p] and v[p, k]: before place p, with the set N needed there, recomputation
+        costs at least (c[p] + sum of v[p, k] over N) / fraction.
 
-        Of the rows of the stages to come with these multipliers; what is held now is no variable.
-        Places of the forward pass get what follows for the end of it: an item not made yet is held
-        for nothing; one that was given up cannot be, or is made again at its operation's price.
+        Rows of the stages before with these multipliers bound what comes before the cut right
+        behind operation p - 1.  An item that is needed later in the stage adds no more than what it
+        costs to run its operation again, shared out where that writes several.  At places of the
+        forward pass and right behind it, all is 0.
 
         Args:
             multipliers: of the rows, at least 0, times ``fraction``.
@@ -221,38 +222,31 @@ class StageProgram:
         for row, q in enumerate(self.row_block):
             if multipliers[row]:
                 rows[q].append(row)
-        variables: list[list[int]] = [[] for _ in range(self.stages + 1)]
+        variables: list[list[int]] = [[] for _ in range(self.stages)]
         for variable, q in enumerate(self.block):
             variables[q].append(variable)
-        held = {variable: key for key, variable in self.held.items()}
+        held: list[list[tuple[int, int]]] = [[] for _ in range(self.stages)]
+        for (k, q), variable in self.held.items():
+            held[q].append((k, variable))
         bit = {k: b for b, k in enumerate(self.items)}
         constant = np.zeros(self.end + 1, np.int64)
         value = np.zeros((self.end + 1, len(self.items)), np.int64)
         settled = 0
-        for q in range(self.stages - 1, -1, -1):
+        for q in range(self.stages):
+            place = forward + q
+            if q:
+                gains = {k: max(0, left[variable]) for k, variable in held[q]}
+                constant[place] = settled + sum(min(0, left[variable]) for _, variable in held[q])
+                for k, gain in gains.items():
+                    maker = line.producer[k]
+                    of_maker = sum(gains.get(other, 0) for other in line.writes[maker])
+                    price = self.costs[maker] * fraction
+                    value[place, bit[k]] = min(gain, gain * price // max(1, of_maker))
             for row in rows[q]:
                 terms, bound = self.program.rows[row]
-                y = multipliers[row]
-                settled += bound * y
+                settled += bound * multipliers[row]
                 for variable, factor in terms:
-                    left[variable] -= factor * y
-            settled += sum(min(0, left[variable]) for variable in variables[q + 1])
-            own = 0
-            for variable in variables[q]:
-                if variable in held:
-                    value[forward + q, bit[held[variable][0]]] = -left[variable]
-                else:
-                    own += min(0, left[variable])
-            constant[forward + q] = settled + own
-        for place in range(forward):
-            constant[place] = constant[forward]
-            for k in self.made:
-                gain = max(0, int(value[forward, bit[k]]))
-                maker = line.producer[k]
-                bought = 0
-                if line.again_in_forward:
-                    alone = len(line.writes[maker]) == 1
-                    bought = max(0, gain - self.costs[maker] * fraction) if alone else gain
-                constant[place] -= gain if maker >= place else bought
-                value[place, bit[k]] = gain - bought if maker < place else 0
+                    left[variable] -= factor * multipliers[row]
+            settled += sum(min(0, left[variable]) for variable in variables[q])
+        constant[self.end] = settled
         return constant, value

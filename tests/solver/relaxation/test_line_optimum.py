@@ -8,6 +8,7 @@ import pytest
 from benchmarks.planners.instances import chain, layered
 from benchmarks.planners.problem import Problem, simulate
 from memplan.solver.clock import WALL
+from memplan.solver.relaxation.label_search import Effort, find_schedule
 from memplan.solver.relaxation.line_optimum import LineSearch
 from memplan.solver.relaxation.stage_program import StageProgram
 from memplan.solver.relaxation.whole_program import FRACTION, relax, whole_solution
@@ -61,21 +62,20 @@ def test_the_search_finds_the_cheapest_of_all_sequences(seed: int, part: float) 
 
 @pytest.mark.parametrize("seed", range(24))
 @pytest.mark.parametrize("part", [0.55, 0.75])
-def test_neither_program_nor_search_is_above_the_cheapest_in_order(seed: int, part: float) -> None:
+def test_the_program_is_not_above_the_cheapest_in_order(seed: int, part: float) -> None:
     problem = random_problem(seed)
     limit = int(problem.plain_peak_bytes * part)
     least = least_cost(problem, limit)
     search = LineSearch(line_of(problem, limit), limit, free=False)
-    for found in (search.by_program(20.0, WALL), search.by_labels(20.0, WALL)):
-        if least is None:
-            continue
-        assert problem.base_cost + found.extra_ns <= least
-        if found.closed:
-            assert found.order is not None
-            replay = simulate(problem, found.order)
-            assert replay.peak_bytes <= limit
-            # The search by labels may run operations in other orders, too.
-            assert replay.cost == problem.base_cost + found.extra_ns <= least
+    found = search.by_program(20.0, WALL)
+    if least is None:
+        return
+    assert problem.base_cost + found.extra_ns <= least
+    if found.closed:
+        assert found.order is not None
+        replay = simulate(problem, found.order)
+        assert replay.peak_bytes <= limit
+        assert replay.cost == problem.base_cost + found.extra_ns <= least
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -100,7 +100,7 @@ def test_of_chains_the_program_is_exact(seed: int, part: float) -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_potentials_are_not_above_what_is_still_to_come(seed: int) -> None:
+def test_potentials_are_not_above_what_came_before(seed: int) -> None:
     problem = layered(10, seed) if seed % 2 else chain(10, seed)
     limit = int(problem.plain_peak_bytes * 0.7)
     line = line_of(problem, limit)
@@ -111,29 +111,51 @@ def test_potentials_are_not_above_what_is_still_to_come(seed: int) -> None:
     stages = StageProgram(line, limit, 1, ordered=False)
     relaxed = relax(stages.program, 10.0, WALL)
     constant, value = stages.potentials(relaxed.multipliers, FRACTION)
-    # What the cheapest schedule holds from place to place.
-    bit = {item: number for number, item in enumerate(stages.items)}
+    # What the cheapest schedule needs from step to step.
     order = list(found.order)
-    total = sum(problem.costs[o] for o in order) - problem.base_cost
     paid = done = 0
-    held: set[int] = set()
     for step, operation in enumerate(order):
+        rest = order[step:]
+        gains = sum(
+            int(value[done, number])
+            for number, k in enumerate(stages.items)
+            if any(k in problem.inputs[o] and k not in rest[:i] for i, o in enumerate(rest))
+        )
+        assert int(constant[done]) + gains <= paid * FRACTION
         if operation < done:
             paid += problem.costs[operation]
-            held.add(operation)
-            continue
-        rest = order[step:]
-        needed = {
-            k
-            for k in held
-            if any(k in problem.inputs[o] and k not in rest[:i] for i, o in enumerate(rest))
-        }
-        gains = sum(int(value[done, bit[line.writes[k][0]]]) for k in needed)
-        assert paid * FRACTION + int(constant[done]) - gains <= total * FRACTION
-        done += 1
-        if operation < line.forward:
-            held.add(operation)
+        else:
+            done += 1
     assert done == problem.count
+    assert constant[done] == relaxed.bound <= paid * FRACTION
+    assert paid == 0 or relaxed.bound > 0
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("part", [0.5, 0.6])
+def test_a_late_search_is_not_above_an_exact_one(seed: int, part: float) -> None:
+    problem = random_problem(seed, forward=6)
+    limit = int(problem.plain_peak_bytes * part)
+    search = LineSearch(line_of(problem, limit), limit, free=True)
+    search.by_labels(20.0, WALL)
+    assert search.labels is not None
+    most = sum(problem.costs) * FRACTION
+    late, exact = (
+        find_schedule(search.labels, search.limit, most, Effort(100_000, 100_000, 1, kind))
+        for kind in (False, True)
+    )
+    assert late.complete
+    assert exact.complete
+    least = least_of_all(problem, limit)
+    if exact.order is None:
+        assert least is None
+        return
+    assert search.fits(tuple(exact.order))
+    assert late.order is not None
+    assert late.cost <= exact.cost
+    assert simulate(problem, exact.order).cost == least
+    if search.fits(tuple(late.order)):
+        assert late.cost == exact.cost
 
 
 def test_less_is_searched_for_within_fewer_bytes() -> None:
