@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from memplan.solver.clock import Clock
 from memplan.solver.relaxation.refinement import Refinement
-from memplan.solver.relaxation.retention import even_cuts, retention_program
-from memplan.solver.relaxation.rounding import Rounded
+from memplan.solver.relaxation.retention import even_cuts, retention
+from memplan.solver.relaxation.rounding import Rounded, rounded
 from memplan.solver.relaxation.timeline import Timeline
 
 __all__ = ["Limited", "RecomputationBound"]
@@ -20,7 +20,7 @@ _REFINED_STAGE = 3
 #: What building and solving a linear program takes, per variable; measured.
 _SECONDS_PER_VARIABLE = 3e-4
 #: What building alone takes; it does not look at the clock.
-_SECONDS_PER_VARIABLE_BUILT = 8e-5
+_SECONDS_PER_VARIABLE_BUILT = 2e-5
 #: Of the time that is left, what one linear program may take: branch and bound comes behind them.
 _LINEAR_SHARE = 0.3
 #: A program is not built if that takes more of the time that is left.
@@ -65,7 +65,8 @@ class RecomputationBound:
     _stage: int = 0
     _is_coarse_better: bool = False
     _refinement: Refinement | None = None
-    _taken: int = 0
+    #: What whole solutions say, as schedules that were not taken yet.
+    _schedules: list[Rounded] = field(default_factory=list)
 
     @property
     def trip_time_ns(self) -> int:
@@ -89,9 +90,8 @@ class RecomputationBound:
 
     def take_schedules(self) -> list[Rounded]:
         """Return the schedules that came up since this was asked last; bytes may exceed."""
-        schedules = [] if self._refinement is None else self._refinement.schedules
-        new = schedules[self._taken :]
-        self._taken = len(schedules)
+        new = self._schedules
+        self._schedules = []
         return new
 
     @property
@@ -123,9 +123,14 @@ class RecomputationBound:
                 continue
             if _SECONDS_PER_VARIABLE_BUILT * self._variables(cuts) > _MOST_BUILDING * left:
                 continue
-            program = retention_program(self.line, self.limit_bytes, cuts, exchanges=self.exchanges)
+            built = retention(self.line, self.limit_bytes, cuts, exchanges=self.exchanges)
+            program = built.program
             if whole:
-                found = program.whole_lower_bound(left, clock)
+                solution = program.whole(until - clock.now(), clock)
+                found = solution.bound
+                if solution.values is not None:
+                    one = rounded(self.line, self.limit_bytes, built, solution.values)
+                    self._schedules.append(one)
             elif self.timed:
                 found = program.lower_bound(_LINEAR_SHARE * left, clock)
             else:
@@ -141,6 +146,8 @@ class RecomputationBound:
         if self._refinement is None:
             self._refinement = Refinement(self.line, self.limit_bytes, self.exchanges)
         refinement = self._refinement
+        known = len(refinement.schedules)
         refinement.advance(target_ns - sum(self.line.time_ns), until, clock)
+        self._schedules += refinement.schedules[known:]
         self.extra_ns = max(self.extra_ns, refinement.extra_ns)
         return refinement.is_over and not refinement.is_met
