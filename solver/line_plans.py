@@ -22,6 +22,8 @@ __all__ = ["offer_schedules"]
 _MENDING_SHARE = 0.05
 _PACKING_SHARE = 0.2
 _MOST_SECONDS = 3.0
+#: As many schedules that do not fit are mended.
+_MOST_MENDED = 3
 _MOST_PACKING_SECONDS = 10.0
 #: Of that, the first schedule may take this part, and each of those near it so long.
 _FIRST_SHARE = 0.1
@@ -31,7 +33,8 @@ _MOST_SHIFTS = 200
 
 
 def offer_schedules(pursuit: Pursuit, bound: RecomputationBound) -> None:
-    """Offer the schedules that came with a bound along the incumbent's line, the fastest first."""
+    """Offer the schedules that came with a bound along the incumbent's line: the fastest that fits,
+    then those that exceed the limit least."""
     best = pursuit.best
     if best is None:
         return
@@ -39,7 +42,9 @@ def offer_schedules(pursuit: Pursuit, bound: RecomputationBound) -> None:
     first = list(dict(best.schedule).items())  # a line has one way for each
     side = next(side for side in pursuit.sides if side.samples == best.instance.samples)
     known = side.known(best.instance.mask())
-    for one in sorted(bound.take_schedules(), key=lambda one: (one.extra_ns, one.exceeding)):
+    new = sorted(bound.take_schedules(), key=lambda one: (one.excess_bytes, one.extra_ns))
+    fitting = sum(not one.exceeding for one in new)
+    for one in new[: fitting + _MOST_MENDED]:
         steps = _fitting(pursuit, table, [first[place] for place in one.order])
         if steps is None or pursuit.best is None:
             continue

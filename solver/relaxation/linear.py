@@ -26,7 +26,7 @@ from ortools.math_opt.python import mathopt  # type: ignore[import-untyped]  # a
 from memplan.solver.clock import WALL, Clock
 from memplan.solver.native import run_watched
 
-__all__ = ["LinearProgram", "WholeSolution"]
+__all__ = ["TOLERANCE", "LinearProgram", "WholeSolution"]
 
 # MathOpt logs through absl.  As soon as somebody sets up logging, its handler closes what was
 # sys.stderr at its import, if sys.stderr is something else by then (a test's or a notebook's).
@@ -38,7 +38,9 @@ _FRACTION = 2**24
 #: found is lost if it is left to itself.
 _HIGHS_SHARE = 0.9
 #: Part of HiGHS's bound that is given up, as its arithmetic is not exact.
-_TOLERANCE = 1e-7
+TOLERANCE = 1e-7
+#: The largest cost that HiGHS is told: its tolerances are absolute.
+_LARGEST_COST = 1000.0
 
 _SOLVED = (model_builder.SolveStatus.OPTIMAL, model_builder.SolveStatus.FEASIBLE)
 
@@ -137,14 +139,22 @@ class LinearProgram:
         result = run_watched(work, clock, None, seconds=seconds)
         if not isinstance(result, mathopt.SolveResult):
             return WholeSolution(0, None)
-        bound = result.termination.objective_bounds.dual_bound
+        bound = result.termination.objective_bounds.dual_bound * self._cost_scale
         if not math.isfinite(bound):
             bound = 0.0
         unit = math.gcd(*self.costs) or 1
-        proved = max(0, unit * math.ceil((bound - _TOLERANCE * max(1.0, abs(bound))) / unit))
+        proved = max(0, unit * math.ceil((bound - TOLERANCE * max(1.0, abs(bound))) / unit))
         if not result.solutions:
             return WholeSolution(proved, None)
         return WholeSolution(proved, tuple(result.variable_values().values()))
+
+    def cost(self, values: Sequence[float]) -> int:
+        """Return what values cost that are whole but for a solver's tolerances."""
+        return sum(cost * round(x) for cost, x in zip(self.costs, values, strict=True) if cost)
+
+    @property
+    def _cost_scale(self) -> float:
+        return max((abs(cost) for cost in self.costs), default=0) / _LARGEST_COST or 1.0
 
     def _whole_model(self, fixed: Mapping[int, int]) -> mathopt.Model:
         count = len(self.costs)
@@ -156,7 +166,8 @@ class LinearProgram:
         variables.integers.extend(index not in self.fractions for index in range(count))
         paid = [index for index, cost in enumerate(self.costs) if cost]
         proto.objective.linear_coefficients.ids.extend(paid)
-        proto.objective.linear_coefficients.values.extend(float(self.costs[i]) for i in paid)
+        scale = self._cost_scale
+        proto.objective.linear_coefficients.values.extend(self.costs[i] / scale for i in paid)
         rows.ids.extend(range(len(self.rows)))
         rows.upper_bounds.extend([math.inf] * len(self.rows))
         # HiGHS's tolerance is absolute: factors of one order keep it from asking too much.

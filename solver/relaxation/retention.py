@@ -19,6 +19,13 @@ Checkmate's program (Jain et al., MLSys 2020) but for transients.
     at i at first: forward results live there + sum of s_k H[k, 0] over k that the forward is
                        done with <= B
 
+With ``totals`` there is Y[i], too: i runs again at all.  Every whole solution has values for it, as
+what is there later was there at the first cut or ran again since; but fractions of H can feed a
+little recomputation in each block, and these rows say that it does not add up:
+
+    Y[i] <= sum over q of R[i, q],   Y[v] <= Y[op(u)] + H[u, 0]
+    H[k, 0] + Y[op(k)] >= 1                         k read by a backward operation
+
 *Others* are gradients, and what the host gives.  Two exchanges drop variables (keep the result of v
 in place of its operand k): where k has no backward reader, one forward reader v, and v has no more
 bytes than k; if v reads k alone, k is never kept, else it is not kept from the forward pass.
@@ -74,7 +81,12 @@ def retention_program(
 
 
 def retention(
-    line: Timeline, limit_bytes: int, cuts: Sequence[int], *, exchanges: bool = True
+    line: Timeline,
+    limit_bytes: int,
+    cuts: Sequence[int],
+    *,
+    exchanges: bool = True,
+    totals: bool = False,
 ) -> Retention:
     """Return the same with the meaning of its variables."""
     unit = gcd(*line.size, *line.beside_bytes) or 1
@@ -88,7 +100,7 @@ def retention(
         size=tuple(size // unit for size in line.size),
         beside_bytes=tuple(size // unit for size in line.beside_bytes),
     )
-    return Retention(scaled, limit, cuts, exchanges)
+    return Retention(scaled, limit, cuts, exchanges, totals)
 
 
 class Retention:
@@ -103,7 +115,12 @@ class Retention:
     """
 
     def __init__(
-        self, line: Timeline, limit_bytes: int, cuts: Sequence[int], exchanges: bool
+        self,
+        line: Timeline,
+        limit_bytes: int,
+        cuts: Sequence[int],
+        exchanges: bool,
+        totals: bool = False,
     ) -> None:
         self.line, self.limit = line, limit_bytes
         self.end = len(line.reads)
@@ -143,6 +160,8 @@ class Retention:
         self.again: dict[tuple[int, int], int] = {}
 
         self._build()
+        if totals and len(self.starts) > 1:
+            self._totals()
 
     def _build(self) -> None:
         blocks = range(len(self.starts))
@@ -262,6 +281,29 @@ class Retention:
         }
         for item in sorted(needed):
             program.at_least([*self._h(item, q), *self._r(line.producer[item], q)], 1)
+
+    def _totals(self) -> None:
+        """Say once for all blocks what the rows of each say of what runs again."""
+        line, program = self.line, self.program
+        total: dict[int, int] = {}
+        for operation in self.sources:
+            own = [term for q in range(len(self.starts)) for term in self._r(operation, q)]
+            if own:
+                total[operation] = program.variable()
+                program.at_least([*own, (total[operation], -1)], 0)
+
+        def kept_or_again(item: int) -> Terms:
+            producer = line.producer[item]
+            again = [(total[producer], 1)] if producer in total else []
+            return [*self._h(item, 0), *again]
+
+        early = {item for item in self.made if self.born[item] < 0}
+        for operation, variable in total.items():
+            for item in early.intersection(line.reads[operation]):
+                program.at_least([*kept_or_again(item), (variable, -1)], 0)
+        for item in sorted(early):
+            if self.readers[item] and self.readers[item][-1] >= line.forward:
+                program.at_least(kept_or_again(item), 1)
 
     # Memory.
 

@@ -3,7 +3,7 @@
 The solution says in which block an operation runs again, not when.  Here it runs as late as can be:
 right before the first operation of the block that needs its result, or before the last one if the
 next block does.  Read is what was computed last, and what nobody reads any more is gone; so only
-bytes can be wrong, within a block.  Where they are, the block is cut around the step.
+bytes can be wrong, within a block.  Where they are, the block is cut at the step.
 """
 
 from __future__ import annotations
@@ -23,13 +23,15 @@ class Rounded:
 
     Attributes:
         extra_ns: time of computations beyond the first.
-        exceeding: of each run of steps behind the forward pass that exceed the limit, the highest,
-            as the operation that runs first there or next.
+        exceeding: behind the forward pass, at which steps the limit is exceeded, as the operation
+            that runs first there or next; where it is exceeded most comes first.
+        excess_bytes: by how much it is exceeded there.
     """
 
     order: tuple[int, ...]
     extra_ns: int
     exceeding: tuple[int, ...]
+    excess_bytes: int = 0
 
 
 def rounded(
@@ -47,7 +49,9 @@ def rounded(
         order += _block(line, program, values, q)
     kept = _without_unread(line, order)
     extra = sum(line.time_ns[place] for place in kept) - sum(line.time_ns)
-    return Rounded(tuple(kept), extra, _exceeding(line, limit_bytes, kept))
+    excess = _excess(line, limit_bytes, kept)
+    worst_first = sorted(excess, key=lambda place: (-excess[place], place))
+    return Rounded(tuple(kept), extra, tuple(worst_first), max(excess.values(), default=0))
 
 
 def unchanged(program: Retention, before: Retention, values: Sequence[float]) -> dict[int, int]:
@@ -121,7 +125,8 @@ def _without_unread(line: Timeline, order: Sequence[int]) -> list[int]:
     return kept
 
 
-def _exceeding(line: Timeline, limit_bytes: int, order: Sequence[int]) -> tuple[int, ...]:
+def _excess(line: Timeline, limit_bytes: int, order: Sequence[int]) -> dict[int, int]:
+    """Return the bytes above the limit at the operations that run first there or next."""
     change = [0] * (len(order) + 1)
     latest: dict[int, list[int]] = {
         item: [0, 0] for item in range(len(line.size)) if item not in line.producer
@@ -138,22 +143,16 @@ def _exceeding(line: Timeline, limit_bytes: int, order: Sequence[int]) -> tuple[
     for item, (start, end) in lives:
         change[start] += line.size[item]
         change[end] -= line.size[item]
-    #: Of each run of steps above the limit the highest: (bytes, place).
-    found: list[int] = []
-    highest = live = 0
-    worst = -1
+    excess: dict[int, int] = {}
+    live = 0
     place_of = _next_first(line, order)
     for step, place in enumerate(order):
         live += change[step]
-        here = live + line.beside_bytes[place]
-        if here > limit_bytes and here > highest:
-            highest, worst = here, place_of[step]
-        if here <= limit_bytes and highest:
-            found.append(worst)
-            highest = 0
-    if highest:
-        found.append(worst)
-    return tuple(sorted({place for place in found if place >= line.forward}))
+        over = live + line.beside_bytes[place] - limit_bytes
+        at = place_of[step]
+        if over > 0 and at >= line.forward:
+            excess[at] = max(excess.get(at, 0), over)
+    return excess
 
 
 def _next_first(line: Timeline, order: Sequence[int]) -> list[int]:
