@@ -18,16 +18,27 @@ from memplan.solver.scheduling.hasten import hastened
 from memplan.solver.techniques import Techniques
 from memplan.solver.time_bound import trip_time_lower_bound
 
-__all__ = ["near_schedules", "try_near"]
+__all__ = ["GREEDY_SHARE", "near_schedules", "try_near"]
 
 Steps = tuple[tuple[int, int], ...]
 
-#: Part of the time for greedy runs along the known order.
-_GREEDY_SHARE = 0.4
+#: Part of the time for greedy runs along the known order, in front of annealing.
+GREEDY_SHARE = 0.15
 
 
-def try_near(pursuit: Pursuit, side: Side, mask: dict[str, LayerUpdate], seconds: float) -> bool:
-    """Look for a plan with ``mask`` near the schedules that are known; True if one fits."""
+def try_near(
+    pursuit: Pursuit,
+    side: Side,
+    mask: dict[str, LayerUpdate],
+    seconds: float,
+    *,
+    greedy_share: float = GREEDY_SHARE,
+) -> bool:
+    """Look for a plan with ``mask`` near the schedules that are known; True if one fits.
+
+    Args:
+        greedy_share: part of the time for greedy runs along the known order.
+    """
     table = Table.of(fix_mask(side.instance, mask))
     instance, clock = table.instance, pursuit.clock
     if instance.limit_bytes < instance.store_bytes - instance.alignment_bytes:
@@ -47,6 +58,7 @@ def try_near(pursuit: Pursuit, side: Side, mask: dict[str, LayerUpdate], seconds
             clock,
             known,
             pursuit.techniques,
+            greedy_share,
         )
         if not found.least:
             return False
@@ -68,6 +80,7 @@ def near_schedules(
     clock: Clock,
     known: Sequence[Steps],
     techniques: Techniques,
+    greedy_share: float = GREEDY_SHARE,
 ) -> Found:
     """Return schedules within ``limit_bytes`` that known ones lead to, the fastest first."""
     until = clock.now() + seconds
@@ -84,7 +97,7 @@ def near_schedules(
     if techniques.greedy and gathering.starts:
         order = _first_computations(gathering.nearest)
         if live_peak(table, order) is not None:
-            end = clock.now() + _GREEDY_SHARE * (until - clock.now())
+            end = clock.now() + greedy_share * (until - clock.now())
             gathering.climb([order], end, kinds=techniques.priorities)
     if techniques.annealing and gathering.starts and not clock.over(until):
         gathering.anneal(until)

@@ -36,10 +36,11 @@ from memplan.solver.proofs import (
     unrestricted_proof,
 )
 from memplan.solver.relaxation.timeline import timeline_of
+from memplan.solver.restore import Start
 from memplan.solver.schedule import NO_LIMIT
 from memplan.solver.solution import Solution
 from memplan.solver.techniques import Techniques
-from memplan.solver.warm_start import WarmStart, go_on_from
+from memplan.solver.warm_start import WarmStart, look_again, look_near, offer_stored
 
 __all__ = ["Outcome", "search"]
 
@@ -51,6 +52,10 @@ LARGEST_MODEL_COMPUTATIONS = 500
 _LEAST_SECONDS_PER_WORK = 2e-3
 #: For a last look at the bound, if the incumbent has changed.
 _LAST_SECONDS = 0.5
+#: Of a search from a stored plan, where the mask is given.
+_WARM_LINE_SHARE = 0.25
+_WARM_NEAR_SHARE = 0.45
+_WARM_BOUND_SHARE = 0.6
 
 
 @dataclass(frozen=True)
@@ -109,16 +114,12 @@ def search(
         return Outcome(None, None, weakest.bound, pursuit.sides, Proof(), infeasible=True)
     small = all(_computations(side) <= WHOLE_MODEL_COMPUTATIONS for side in hopeful)
     small = small and techniques.joint_model
-    polishing = False
     if start.plans:
-        share = 0.0 if start.whole else 0.2 if small else 0.8
-        go_on_from(pursuit, hopeful, start.plans, share * pursuit.left)
-        polishing = pursuit.best is not None and not start.whole
-    if polishing:
-        if small and pursuit.left > 0:
-            _solve_whole(pursuit, hopeful)
-        _bound_recomputation(pursuit, hopeful, pursuit.left)
-        return _outcome(pursuit, hopeful)
+        starts = offer_stored(pursuit, hopeful, start.plans)
+        if not start.whole and starts:
+            _go_on_from(pursuit, hopeful, starts, small)
+            if pursuit.best is not None:
+                return _outcome(pursuit, hopeful)
     pursuit.deadline = deadline
     if small:
         if techniques.line_model:
@@ -141,6 +142,32 @@ def search(
     if pursuit.best is None:
         _look_for_smallest(pursuit, hopeful)
     return _outcome(pursuit, hopeful)
+
+
+def _go_on_from(
+    pursuit: Pursuit, sides: list[Side], starts: Sequence[tuple[Side, Start]], small: bool
+) -> None:
+    """Look near stored plans, which were offered; what is quick and exact comes first."""
+    if sides[0].instance.fixed and not is_settled(pursuit, sides):
+        if pursuit.techniques.line_model:
+            solve_lines(pursuit, sides, _WARM_LINE_SHARE * pursuit.left)
+            remember_proved(pursuit, sides)
+        if not small and is_proved(pursuit, sides) and not may_reorder(pursuit, sides):
+            return
+    fixed = sides[0].instance.fixed
+    if not is_settled(pursuit, sides):
+        share = 0.2 if small else _WARM_NEAR_SHARE if fixed else 0.8
+        look_near(pursuit, sides, starts, share * pursuit.left)
+    if pursuit.best is None:
+        return
+    if small:
+        if pursuit.left > 0 and not is_settled(pursuit, sides):
+            _solve_whole(pursuit, sides)
+    elif fixed:  # the bound has schedules of its own
+        _bound_recomputation(pursuit, sides, _WARM_BOUND_SHARE * pursuit.left)
+        if not is_proved(pursuit, sides) or may_reorder(pursuit, sides):
+            look_again(pursuit, sides, 0.8 * pursuit.left)
+    _bound_recomputation(pursuit, sides, pursuit.left)
 
 
 def _outcome(pursuit: Pursuit, hopeful: list[Side]) -> Outcome:

@@ -26,13 +26,13 @@ from memplan.solver.restore import Start, restore
 from memplan.solver.schedule import Table, live_peak
 from memplan.solver.scheduling.carry_over import carried_over
 
-__all__ = ["WARM_SHARE", "WarmStart", "go_on_from", "must_be_of"]
+__all__ = ["WARM_SHARE", "WarmStart", "look_again", "look_near", "must_be_of", "offer_stored"]
 
 Mask = dict[str, LayerUpdate]
 Steps = tuple[tuple[int, int], ...]
 
 #: Part of the time limit that a search from a stored plan takes, once something fits.
-WARM_SHARE = 0.12
+WARM_SHARE = 0.15
 #: Masks are tried whose estimated bytes exceed those of the stored one by what the budget exceeds
 #: its arena, and by these parts of the budget: upward while plans are found, downward until one is.
 _UPWARD = (0.0, 0.02, 0.05, 0.1)
@@ -40,7 +40,9 @@ _DOWNWARD = (-0.02, -0.06, -0.12, -0.2)
 #: Layers at which what it takes to reach them is measured, which takes long on large graphs.
 _REACH_SAMPLES = 1
 #: Part of the time that is left for each micro-batch that is tried.
-_OWN_SHARE = 0.6
+_OWN_SHARE = 0.8
+#: Part of a second look's time for greedy runs: annealing has been where it leads.
+_GREEDY_AGAIN = 0.6
 
 
 @dataclass(frozen=True)
@@ -78,24 +80,34 @@ def must_be_of(graph: OpGraph, plan: Plan) -> None:
         raise PlanRejectedError(f"start: {failure}") from None
 
 
-def go_on_from(pursuit: Pursuit, sides: list[Side], plans: Sequence[Plan], seconds: float) -> None:
-    """Offer, repair and improve stored plans.
+def offer_stored(
+    pursuit: Pursuit, sides: list[Side], plans: Sequence[Plan]
+) -> list[tuple[Side, Start]]:
+    """Offer stored plans; return what they are here, of micro-batches that the budget leaves.
 
     Raises:
         RequestError: the request allows neither micro-batch nor mask of a plan.
     """
-    until = pursuit.clock.now() + seconds
     pursuit.tell("stored plan")
     starts = [
-        (side, start)
-        for plan in plans
-        for side, start in [_start(pursuit, plan)]
-        if side in sides and start is not None
+        (side, start) for plan in plans for side, start in [_start(pursuit, plan)] if side in sides
     ]
     for side, start in starts:
         _offer(pursuit, side, start)
-    if seconds <= 0 or not starts:
+    return starts
+
+
+def look_near(
+    pursuit: Pursuit, sides: list[Side], starts: Sequence[tuple[Side, Start]], seconds: float
+) -> None:
+    """Repair and improve stored plans, which were offered before.
+
+    Args:
+        starts: what ``offer_stored`` returned; at least one.
+    """
+    if seconds <= 0:
         return
+    until = pursuit.clock.now() + seconds
     side, start = _nearest(pursuit, starts)
     if side.instance.fixed:
         _polish(pursuit, sides, side, until)
@@ -126,7 +138,7 @@ def _offer(pursuit: Pursuit, side: Side, start: Start) -> None:
         offer_as_it_is(pursuit, Table.of(fix_mask(side.instance, start.mask)), start.steps)
 
 
-def _nearest(pursuit: Pursuit, starts: list[tuple[Side, Start]]) -> tuple[Side, Start]:
+def _nearest(pursuit: Pursuit, starts: Sequence[tuple[Side, Start]]) -> tuple[Side, Start]:
     """Return the start that the incumbent is of, or else the first."""
     best = pursuit.best
     for side, start in starts:
@@ -152,10 +164,14 @@ def _polish(pursuit: Pursuit, sides: list[Side], own: Side, until: float) -> Non
         if side.known(mask) and not cannot_improve(pursuit, side, mask):
             pursuit.tell(f"schedule, micro-batch {side.samples}")
             try_near(pursuit, side, mask, _OWN_SHARE * (until - clock.now()))
+
+
+def look_again(pursuit: Pursuit, sides: list[Side], seconds: float) -> None:
+    """Look for a faster schedule of the incumbent's mask and micro-batch."""
     best = pursuit.best
-    if best is not None:
+    if best is not None and seconds > 0:
         side = next(side for side in sides if side.samples == best.instance.samples)
-        try_near(pursuit, side, best.instance.mask(), until - clock.now())
+        try_near(pursuit, side, best.instance.mask(), seconds, greedy_share=_GREEDY_AGAIN)
 
 
 def _neighbours(sides: list[Side], own: Side) -> list[Side]:

@@ -92,7 +92,7 @@ def solve(
             "--start",
             metavar="FILE",
             help="Go on from a plan of the same graph, made for another budget say: it is repaired "
-            "and improved, which takes about an eighth of the time limit.",
+            "and improved, which takes about a seventh of the time limit.",
             show_default=False,
             rich_help_panel=SEARCH,
         ),
