@@ -7,17 +7,19 @@ program of ``stage_program``, and ``line_model``.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from memplan.solver.attempts import Pursuit, Side
+from memplan.solver.attempts import Pursuit, Side, fits
 from memplan.solver.relaxation.line_model import solve_line
 from memplan.solver.relaxation.line_optimum import MOST_ITEMS, LineOptimum, LineSearch
 from memplan.solver.relaxation.recomputation import Limited
 from memplan.solver.relaxation.timeline import RESTRICTIONS, Timeline, timeline_of
 from memplan.solver.schedule import Schedule, Table, live_peak
+from memplan.solver.scheduling.shifts import shifted
 from memplan.solver.scheduling.ways import fastest_ways, needed_schedule, without_unread
-from memplan.solver.solution import place
+from memplan.solver.solution import Solution, place
 
 __all__ = ["solve_lines"]
 
@@ -25,8 +27,12 @@ __all__ = ["solve_lines"]
 _LARGEST_LINE = 120
 #: Where nothing may depend on the wall; searches over what is held end by themselves.
 _NO_LIMIT_SECONDS = 1e6
-#: Schedules of the least time that are tried for addresses.
-_MOST_PLACED = 6
+#: Schedules of the least time that are tried for addresses, and what packing one may take.
+_MOST_PLACED = 12
+_SHORT_SECONDS = 0.1
+_MOST_PACKING_SECONDS = 1.0
+#: As many schedules are looked at for one that fits in live bytes.
+_MOST_SHIFTS = 50
 _ONCE_IN_ORDER = (
     "operations run again only behind the first that may not, and between two first computations "
     "each at most once, in order"
@@ -166,51 +172,65 @@ def _is_only_line(table: Table, start: Schedule, line: Timeline) -> bool:
 
 def _place(pursuit: Pursuit, side: Side, along: _Line) -> None:
     """Find addresses for the best schedule, or for another that takes the same time."""
-    table, request = along.table, pursuit.request
-    instance = table.instance
-    room = instance.room_bytes
+    instance = along.table.instance
     for number, order in enumerate(_orders(pursuit, along)):
         schedule = along.schedule(order)
         if schedule is None or number == _MOST_PLACED:
             break
+        solution = _placed(pursuit, along, schedule, instance.room_bytes)
+        if number == 0:
+            side.known(instance.mask()).append(tuple(schedule))
+        if not fits(solution):
+            continue
         # Where the least arena is known it is asked for, once the room is met.
-        limits = [room]
-        if along.arena_bytes is not None:
-            limits.append(instance.aligned(along.arena_bytes - instance.store_bytes))
-        for limit in limits:
-            left = min(1.0, 0.2 * pursuit.left)
-            solution = place(
-                table, schedule, limit, left, request.seed, request.workers, pursuit.clock
-            )
-            pursuit.offer(solution)
-            if solution.worth.arena_bytes == along.arena_bytes:
-                return
-        side.known(instance.mask()).append(tuple(schedule))
-        if pursuit.best is not None and pursuit.best.schedule == tuple(schedule):
+        if along.arena_bytes is None or solution.worth.arena_bytes == along.arena_bytes:
             return
+        least = instance.aligned(along.arena_bytes - instance.store_bytes)
+        if _placed(pursuit, along, schedule, least).worth.arena_bytes == along.arena_bytes:
+            return
+    # As some is tried twice, it gets longer.
+    if pursuit.best is None and (schedule := along.schedule(along.best.order or ())) is not None:
+        _placed(pursuit, along, schedule, instance.room_bytes, _MOST_PACKING_SECONDS)
+
+
+def _placed(
+    pursuit: Pursuit,
+    along: _Line,
+    schedule: Schedule,
+    limit: int,
+    seconds: float = _SHORT_SECONDS,
+) -> Solution:
+    """Offer a schedule with the addresses that are found within a limit on the body's bytes."""
+    request, left = pursuit.request, min(seconds, 0.2 * pursuit.left)
+    table, clock = along.table, pursuit.clock
+    solution = place(table, schedule, limit, left, request.seed, request.workers, clock)
+    pursuit.offer(solution)
+    return solution
 
 
 def _orders(pursuit: Pursuit, along: _Line) -> Iterator[Sequence[int]]:
     """Yield schedules of the best's time, those with the lowest peak first.
 
-    Where the search over what is held can say which peak is the lowest, it is a bound on the arena.
+    Where the search over what is needed can say which peak is the lowest, it is a bound on the
+    arena.
     """
     assert along.best.order is not None
-    table, search = along.table, along.search
+    search, cost_ns = along.search, along.cost_ns
     found: list[Sequence[int]] = [along.best.order]
     peak = _peak(along, along.best.order)
     if search is None or search.labels is None or not along.best.closed or peak is None:
         yield from found
         return
-    # None has a peak of ``too_low`` or less; bisected, as peaks may be anything.
-    too_low, complete = 0, True
+    # None has a peak of ``too_low`` or less: it is rarely far below the first.
+    too_low, complete, step = 0, True, 1
     while too_low + 1 < peak and not pursuit.clock.stop():
-        limit = (too_low + peak) // 2
-        lower = search.another(along.cost_ns, limit, len(found))
+        limit = max(peak - step, (too_low + peak) // 2)
+        lower = search.another(cost_ns, limit, len(found))
         lower_peak = None if lower.order is None else _peak(along, lower.order)
         if lower.order is not None and lower_peak is not None and lower_peak < peak:
             found.append(lower.order)
             peak = lower_peak
+            step *= 2
         elif lower.order is None and not lower.closed:
             complete = False
             break
@@ -219,9 +239,24 @@ def _orders(pursuit: Pursuit, along: _Line) -> Iterator[Sequence[int]]:
             complete = complete and lower.order is None
             too_low = limit
     if complete and too_low + 1 >= peak and along.line.is_plain:
-        instance = table.instance
+        instance = along.table.instance
         along.arena_bytes = instance.store_bytes + peak - (instance.alignment_bytes - 1)
-    yield from reversed(found)
+    chance = random.Random(pursuit.request.seed)
+    yield search.delayed(found[-1])
+    yield found[-1]
+    for seed in range(_MOST_PLACED):
+        other = search.another(cost_ns, peak, len(found) + 1 + seed).order or found[-1]
+        yield search.delayed(other)
+        for _ in range(_MOST_SHIFTS):
+            schedule = along.schedule(search.delayed(other))
+            if schedule is None:
+                break
+            shift = shifted(along.table, schedule, chance)
+            shifted_peak = live_peak(along.table, shift)
+            if shifted_peak is not None and shifted_peak <= peak:
+                at = {step: place for place, step in enumerate(along.start)}
+                yield [at[one] for one in shift]
+                break
 
 
 def _peak(along: _Line, order: Sequence[int]) -> int | None:

@@ -11,6 +11,7 @@ than what was found.  What the bound rules out is left out each time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import gcd
 
@@ -28,6 +29,10 @@ __all__ = ["LineOptimum", "LineSearch", "MOST_ITEMS"]
 MOST_ITEMS = 63
 #: (labels taken at a place, labels in all) of one search after the other.
 _EFFORTS = ((50, 20_000), (500, 100_000), (5000, 400_000), (3_000_000, 3_000_000))
+#: Schedules of one cost that are looked at for one that fits.
+_MOST_TIES = 4
+#: Slow, so that a search does not take longer than it may.
+_LABELS_PER_SECOND = 500_000
 #: The same of a search within fewer bytes.
 _LOWERING = (10_000, 60_000)
 #: Values of the linear program that are one but for rounding.
@@ -62,6 +67,10 @@ class _Best:
     order: tuple[int, ...] | None
     least: int
     cost: int
+    #: Cost up to which schedules are looked for while there is none.
+    aim: int
+    #: A complete late search found schedules that do not fit.
+    unfit: bool = False
 
     @property
     def closed(self) -> bool:
@@ -100,37 +109,53 @@ class LineSearch:
         if (least + most) * FRACTION > _MOST:
             return LineOptimum(None, least * self.unit_ns, closed=False)
         self.labels = self._labels(relaxed)
-        best = _Best(None, least, most + 1)
+        best = _Best(None, least, most + 1, most)
         for exact in (False, True):
+            if exact and not best.unfit:
+                break
             for width, labels in _EFFORTS:
                 if best.closed or clock.over(until):
                     break
-                self._improve(best, Effort(width, labels, 1, exact))
+                affordable = int(_LABELS_PER_SECOND * max(0.01, until - clock.now()))
+                self._improve(best, Effort(width, min(labels, affordable), 1, exact))
         closed = best.closed and best.order is not None
         return LineOptimum(best.order, min(best.least, best.cost) * self.unit_ns, closed)
 
     def _improve(self, best: _Best, effort: Effort) -> None:
         """Search once, or, where the search is wide, first for what lies between bound and best."""
-        halved = False
-        while True:
-            most = best.cost - 1
-            if effort.width == _EFFORTS[-1][0] and best.order is not None and not halved:
-                most, halved = (best.least + most + 1) // 2, True
+        halves = effort.width == _EFFORTS[-1][0] and best.order is not None
+        while not best.closed:
+            most = best.aim if best.order is None else best.cost - 1
+            if halves:
+                most, halves = (best.least + most + 1) // 2, False
             found = self._find(most, effort)
             if found.order is None:
                 if not found.complete:
                     return
                 best.least = most + 1
-            elif self.fits(tuple(found.order)):
-                best.order, best.cost = tuple(found.order), found.cost
-                if found.complete:
-                    best.least = found.cost
-            else:
-                if found.complete:
-                    best.least = max(best.least, found.cost)
+                if best.order is None:
+                    best.aim = min(best.cost - 1, best.aim + best.aim // 64 + 1)
+                continue
+            if found.complete:
+                best.least = max(best.least, found.cost)
+            order = self._fitting(found, effort)
+            if order is None:
+                best.aim = min(best.aim, found.cost)
+                best.unfit = found.complete
                 return
-            if best.closed or not found.complete:
+            best.order, best.cost, best.unfit = order, found.cost, False
+            if not found.complete:
                 return
+
+    def _fitting(self, found: Found, effort: Effort) -> tuple[int, ...] | None:
+        """Return what was found, or another schedule of its cost, if one fits."""
+        for seed in range(effort.seed, effort.seed + _MOST_TIES):
+            if seed > effort.seed:
+                again = self._find(found.cost, effort._replace(seed=seed))
+                found = again if again.order is not None else found
+            if found.order is not None and self.fits(tuple(found.order)):
+                return tuple(found.order)
+        return None
 
     def by_program(self, seconds: float, clock: Clock) -> LineOptimum:
         """Solve the whole program; its bound depends on the time that it gets."""
@@ -202,6 +227,34 @@ class LineSearch:
             if operation in makers and len(self.line.writes[operation]) == 1:
                 fixed[variable] = 0
         return fixed
+
+    def delayed(self, order: Sequence[int]) -> tuple[int, ...]:
+        """Return an order in which operations run again as late as their operands stay anyway."""
+        steps = list(order)
+        for step in range(len(steps) - 1, -1, -1):
+            operation = steps[step]
+            if operation not in steps[:step]:
+                continue
+            target = self._latest(steps, step)
+            moved = [*steps[:step], *steps[step + 1 : target + 1], operation, *steps[target + 1 :]]
+            if target > step and self.fits(tuple(moved)):
+                steps = moved
+        return tuple(steps)
+
+    def _latest(self, steps: list[int], step: int) -> int:
+        """Return the last step to which what runs again may go, its operands kept no longer."""
+        line, operation = self.line, steps[step]
+        reads, writes = set(line.reads[operation]), set(line.writes[operation])
+        last_read = dict.fromkeys(reads & set(line.producer), step + 1)
+        latest = step
+        for later in range(step + 1, len(steps)):
+            other = steps[later]
+            if last_read.keys() & set(line.writes[other]):
+                break
+            last_read |= dict.fromkeys(last_read.keys() & set(line.reads[other]), later)
+            if latest == later - 1 and other != operation:
+                latest += writes.isdisjoint(line.reads[other])
+        return min([latest, *(read - 1 for read in last_read.values())])
 
     def fits(self, order: tuple[int, ...], limit: int | None = None) -> bool:
         """Tell whether a schedule's live bytes stay within the limit, in its units."""

@@ -56,6 +56,8 @@ def relax(program: LinearProgram, seconds: float, clock: Clock) -> Relaxed:
     """Solve the linear program; without a solution the bound is that of no rows."""
     model = program.model(whole=False)
     solver = model_builder.Solver("glop")
+    # Costs are not negative, so that it starts feasible: several times faster than the primal.
+    solver.set_solver_specific_parameters("use_dual_simplex: true")
     solver.set_time_limit_in_seconds(max(0.01, seconds))
     values: Sequence[float] | None = None
     found: Sequence[float] = [0.0] * len(program.rows)
