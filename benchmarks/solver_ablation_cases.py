@@ -17,7 +17,7 @@ from memplan.ir.request import PlanRequest
 from memplan.solver.bounds import lower_bound
 from memplan.solver.build_instance import build_instance
 
-__all__ = ["CASES", "Case"]
+__all__ = ["CASES", "Case", "example_case", "problem_case"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Case:
     request: PlanRequest
 
 
-def _problem(problem: Problem, part: float) -> Case:
+def problem_case(problem: Problem, part: float) -> Case:
     """Recomputation, order and addresses, at a part of the peak of the plain order."""
     request = as_request(int(part * problem.plain_peak_bytes), 1.0, workers=1)
     return Case(f"{problem.name} at {part:g}", as_graph(problem), request)
@@ -43,7 +43,7 @@ def _below_the_bound(problem: Problem) -> Case:
     return Case(f"{problem.name} below its bound", graph, request)
 
 
-def _example(name: str, part: float, update: str) -> Case:
+def example_case(name: str, part: float, update: str) -> Case:
     """A training step of an example, at a part of the peak of the plain full update."""
     graph = trace_example(example(name))
     budget = int(part * baseline_bytes(graph, graph.traced_batch))
@@ -54,11 +54,11 @@ def _example(name: str, part: float, update: str) -> Case:
 
 
 def _chain(operations: int, part: float) -> Case:
-    return _problem(chain(operations, 0), part)
+    return problem_case(chain(operations, 0), part)
 
 
 def _layered(operations: int, seed: int, part: float) -> Case:
-    return _problem(layered(operations, seed), part)
+    return problem_case(layered(operations, seed), part)
 
 
 #: By short name; tracing and drawing take place when a case is made.
@@ -72,10 +72,10 @@ CASES: Mapping[str, Callable[[], Case]] = {
     "chain-80-tight": partial(_chain, 80, 0.18),
     "layered-200-tight": partial(_layered, 200, 4, 0.3),
     "infeasible": lambda: _below_the_bound(layered(40, 2)),
-    "resnet8": partial(_example, "resnet8", 0.18, "auto"),
-    "ds-cnn": partial(_example, "ds-cnn", 0.3, "full"),
-    "mbv2-w0.35": partial(_example, "mbv2-w0.35", 0.25, "auto"),
-    "mcunet-5fps": partial(_example, "mcunet-5fps", 0.1, "auto"),
-    "densenet121": partial(_example, "densenet121", 0.5, "full"),
-    "bert-mini": partial(_example, "bert-mini", 0.7, "full"),
+    "resnet8": partial(example_case, "resnet8", 0.18, "auto"),
+    "ds-cnn": partial(example_case, "ds-cnn", 0.3, "full"),
+    "mbv2-w0.35": partial(example_case, "mbv2-w0.35", 0.25, "auto"),
+    "mcunet-5fps": partial(example_case, "mcunet-5fps", 0.1, "auto"),
+    "densenet121": partial(example_case, "densenet121", 0.5, "full"),
+    "bert-mini": partial(example_case, "bert-mini", 0.7, "full"),
 }
