@@ -145,6 +145,7 @@ class Pursuit:
             whole=timed and self.techniques.whole_retention,
             timed=timed,
             exchanges=self.techniques.exchanges,
+            lazy_cuts=self.techniques.lazy_cuts,
         )
 
     def offer(self, solution: Solution) -> bool:

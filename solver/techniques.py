@@ -43,6 +43,8 @@ class Techniques(Switches):
     retention_bound: bool = True
     #: The same in whole decisions, by branch and bound.
     whole_retention: bool = True
+    #: ... with cuts one by one where the last whole solution exceeds the limit, from one block on.
+    lazy_cuts: bool = True
     #: Leave out of that program what can be exchanged for something no larger.
     exchanges: bool = True
     #: Bound time by a linear program over the ways, beside the sum of what must run.

@@ -52,6 +52,7 @@ class RecomputationBound:
         whole: whether branch and bound may be used.
         timed: whether solvers have a limit by the wall, which bounds then depend on.
         exchanges: whether the programs leave out what can be exchanged.
+        lazy_cuts: whether cuts are added where solutions exceed the limit (``Refinement``).
     """
 
     line: Timeline
@@ -59,6 +60,7 @@ class RecomputationBound:
     whole: bool = True
     timed: bool = True
     exchanges: bool = True
+    lazy_cuts: bool = True
     extra_ns: int = 0
     #: What a search along the line proved, under restrictions of its own.
     limited: Limited | None = None
@@ -108,7 +110,8 @@ class RecomputationBound:
         """Raise the bound until it reaches ``target_ns``, or for about so many seconds."""
         until = clock.now() + seconds
         while not self.exhausted and self.trip_time_ns < target_ns and not clock.over(until):
-            is_refined = self._stage != _REFINED_STAGE or not self.whole
+            refines = self.whole and self.lazy_cuts
+            is_refined = self._stage != _REFINED_STAGE or not refines
             if not is_refined and not self._refine(target_ns, until, clock):
                 continue
             left = until - clock.now()
@@ -142,7 +145,7 @@ class RecomputationBound:
             self.extra_ns = max(self.extra_ns, found)
 
     def _refine(self, target_ns: int, until: float, clock: Clock) -> bool:
-        """Solve in whole computations and few blocks, and refine; tell whether that is over."""
+        """Solve in whole computations and few blocks, and refine; tell whether nothing is left."""
         if self._refinement is None:
             self._refinement = Refinement(self.line, self.limit_bytes, self.exchanges)
         refinement = self._refinement

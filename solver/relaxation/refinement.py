@@ -61,9 +61,7 @@ class Refinement:
 
     def _step(self, until: float, clock: Clock) -> bool:
         """Solve one program; tell whether that ended, or else time is better spent elsewhere."""
-        program = retention(
-            self.line, self.limit_bytes, self._cuts, exchanges=self.exchanges, totals=True
-        )
+        program = retention(self.line, self.limit_bytes, self._cuts, exchanges=self.exchanges)
         if self._before is not None:
             # The last solution, changed only where it exceeded the limit, may do already.
             seconds = _REPAIR_SHARE * (until - clock.now())

@@ -19,9 +19,9 @@ Checkmate's program (Jain et al., MLSys 2020) but for transients.
     at i at first: forward results live there + sum of s_k H[k, 0] over k that the forward is
                        done with <= B
 
-With ``totals`` there is Y[i], too: i runs again at all.  Every whole solution has values for it, as
-what is there later was there at the first cut or ran again since; but fractions of H can feed a
-little recomputation in each block, and these rows say that it does not add up:
+Fractions of H can feed a little recomputation in each block.  Y[i], i runs again at all, says that
+it does not add up; every whole solution has values for it, as what is there later was there at the
+first cut or ran again since:
 
     Y[i] <= sum over q of R[i, q],   Y[v] <= Y[op(u)] + H[u, 0]
     H[k, 0] + Y[op(k)] >= 1                         k read by a backward operation
@@ -40,11 +40,10 @@ from itertools import accumulate
 from math import gcd
 
 from memplan.solver.relaxation.linear import LinearProgram
+from memplan.solver.relaxation.shared_sum import SharedSum, Terms
 from memplan.solver.relaxation.timeline import Timeline
 
 __all__ = ["Retention", "even_cuts", "retention", "retention_program"]
-
-Terms = list[tuple[int, int]]
 
 #: Bytes are counted in units, so that the program's numbers are of one order.
 _MOST_UNITS = 2**20
@@ -81,12 +80,7 @@ def retention_program(
 
 
 def retention(
-    line: Timeline,
-    limit_bytes: int,
-    cuts: Sequence[int],
-    *,
-    exchanges: bool = True,
-    totals: bool = False,
+    line: Timeline, limit_bytes: int, cuts: Sequence[int], *, exchanges: bool = True
 ) -> Retention:
     """Return the same with the meaning of its variables."""
     unit = gcd(*line.size, *line.beside_bytes) or 1
@@ -100,7 +94,7 @@ def retention(
         size=tuple(size // unit for size in line.size),
         beside_bytes=tuple(size // unit for size in line.beside_bytes),
     )
-    return Retention(scaled, limit, cuts, exchanges, totals)
+    return Retention(scaled, limit, cuts, exchanges)
 
 
 class Retention:
@@ -115,12 +109,7 @@ class Retention:
     """
 
     def __init__(
-        self,
-        line: Timeline,
-        limit_bytes: int,
-        cuts: Sequence[int],
-        exchanges: bool,
-        totals: bool = False,
+        self, line: Timeline, limit_bytes: int, cuts: Sequence[int], exchanges: bool
     ) -> None:
         self.line, self.limit = line, limit_bytes
         self.end = len(line.reads)
@@ -160,8 +149,6 @@ class Retention:
         self.again: dict[tuple[int, int], int] = {}
 
         self._build()
-        if totals and len(self.starts) > 1:
-            self._totals()
 
     def _build(self) -> None:
         blocks = range(len(self.starts))
@@ -170,9 +157,9 @@ class Retention:
         for q in blocks:
             self._flow(q)
             self._memory_of_block(q)
-        if (
-            not self.line.again_in_forward
-        ):  # else what is needed later need not be there all the time
+        if len(self.starts) > 1:
+            self._totals()
+        if not self.line.again_in_forward:  # else what is needed later need not stay
             self._memory_of_forward()
 
     def _span(self, item: int) -> tuple[int, int]:
@@ -318,7 +305,7 @@ class Retention:
         held = [(item, line.size[item]) for item in self.items if (item, q) in self.held]
         before = self.resting[start]
         self._at_most([self._h(item, q, size)[0] for item, size in held], self.limit - before)
-        through = _Total(self.program, [self._t(item, q, size)[0] for item, size in held])
+        through = SharedSum(self.program, [self._t(item, q, size)[0] for item, size in held])
         size_through = {item: size for item, size in held if size}
         #: What is computed first in this block, so far.
         born: list[int] = []
@@ -347,7 +334,7 @@ class Retention:
         passing = self._passing(start, stop)
         # What the last operation reads and is not computed again is there all the time.
         last = {item for item in line.reads[stop - 1] if (item, q) in self.held}
-        waiting = _Total(
+        waiting = SharedSum(
             self.program,
             [self._t(item, q, size)[0] for item, size in held if item not in last],
         )
@@ -407,26 +394,3 @@ class Retention:
         for operation in rows:
             terms = [term for earlier in done[:operation] for term in earlier]
             self._at_most(terms, self.limit - needed[operation])
-
-
-class _Total:
-    """A sum of bytes that many rows are about: a variable of its own keeps the program sparse."""
-
-    def __init__(self, program: LinearProgram, terms: Terms) -> None:
-        self.program, self.terms = program, terms
-        self.most = sum(factor for _, factor in terms)
-        self.variable = -1
-
-    def at_most(self, others: Terms, bytes_: int) -> None:
-        """Add the row ``sum + others <= bytes_``, if it can be broken at all.
-
-        ``others`` may take terms of the sum out of it.
-        """
-        if self.most + sum(factor for _, factor in others) <= bytes_:
-            return
-        if self.variable < 0 and self.most:
-            self.variable = self.program.fraction()
-            negative = [(variable, -factor) for variable, factor in self.terms]
-            self.program.at_least([(self.variable, self.most), *negative], 0)
-        own = [(self.variable, -self.most)] if self.most else []
-        self.program.at_least([*own, *((v, -factor) for v, factor in others)], -bytes_)

@@ -3,7 +3,9 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import product
 
-from benchmarks.planners.problem import simulate
+import pytest
+
+from benchmarks.planners.problem import Problem, simulate
 from memplan.solver.clock import WALL
 from memplan.solver.relaxation.refinement import Refinement
 from memplan.solver.relaxation.retention import even_cuts, retention
@@ -82,3 +84,55 @@ def test_bytes_beside_items_count() -> None:
     for (_, _), variable in (*program.held.items(), *program.through.items()):
         values[variable] = 1.0
     assert rounded(heavy, limit, program, values).exceeding == (last,)
+
+
+def residual_problem(blocks: int) -> Problem:
+    """Blocks of a convolution, a ReLU, a sum with what goes by, and a ReLU; no norms.
+
+    Backward: only results of ReLUs are read, so nothing else need be kept.
+    """
+    sizes, costs, inputs = [8], [9], [()]
+    relus = [0]
+    for block in range(blocks):
+        size = 8 if block < blocks // 2 else 4
+        first = len(sizes)
+        inputs += [(relus[-1],), (first,), (first + 1, relus[-1]), (first + 2,)]
+        sizes += [size, size, size, size]
+        costs += [10 + block, 1, 2, 1]
+        relus += [first + 1, first + 3]
+    forward = len(sizes)
+    for place, relu in enumerate(reversed(relus)):
+        inputs.append((forward + place - 1, relu))
+        sizes.append(sizes[relu])
+        costs.append(10)
+    phases = tuple(operation < forward for operation in range(len(sizes)))
+    return Problem("residual", tuple(costs), tuple(sizes), phases, tuple(inputs))
+
+
+@pytest.mark.parametrize("part", [0.5, 0.6])
+def test_a_few_cuts_where_the_limit_is_exceeded_do_more_than_even_ones(part: float) -> None:
+    problem = residual_problem(6)
+    limit = int(problem.plain_peak_bytes * part)
+    line = line_of(problem, limit)
+    refinement = Refinement(line, limit)
+    refinement.advance(10**9, WALL.now() + 60.0, WALL)
+    assert refinement.is_met
+    best = min(one.extra_ns for one in refinement.schedules if not one.exceeding)
+    assert best == refinement.extra_ns > 0
+    even = retention(line, limit, even_cuts(line, 2)).program.whole(10.0)
+    assert even.bound < best
+    assert best >= retention(line, limit, even_cuts(line, 8)).program.whole(10.0).bound
+
+
+def test_a_refinement_that_is_broken_off_goes_on_later() -> None:
+    problem = residual_problem(5)
+    limit = int(problem.plain_peak_bytes * 0.5)
+    line = line_of(problem, limit)
+    at_once, in_turns = Refinement(line, limit), Refinement(line, limit)
+    at_once.advance(10**9, WALL.now() + 60.0, WALL)
+    bounds = []
+    while not in_turns.is_over:
+        in_turns.advance(in_turns.extra_ns + 1, WALL.now() + 60.0, WALL)
+        bounds.append(in_turns.extra_ns)
+    assert bounds == sorted(bounds)
+    assert in_turns.extra_ns == at_once.extra_ns

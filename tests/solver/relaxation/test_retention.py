@@ -107,6 +107,23 @@ def test_no_bound_is_above_the_cheapest_recomputation(seed: int, part: float) ->
         assert problem.base_cost + whole <= least
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_neither_with_cuts_anywhere(seed: int) -> None:
+    problem = random_problem(seed)
+    chance = random.Random(seed)
+    for part in (0.6, 0.7, 0.8):
+        limit = int(problem.plain_peak_bytes * part)
+        least = least_cost(problem, limit)
+        if least is None:
+            continue
+        line = line_of(problem, limit)
+        places = range(line.forward + 1, len(line.reads))
+        for count in (1, 2, 3):
+            cuts = (line.forward, *sorted(chance.sample(places, count)))
+            program = retention_program(line, limit, cuts)
+            assert problem.base_cost + program.whole_lower_bound(5.0) <= least
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_neither_where_the_forward_runs_again_too(seed: int) -> None:
     problem = random_problem(seed, forward=3)
