@@ -14,9 +14,9 @@ that updates only the cheapest option of l.  The papers put less here (MCUNetV3:
 masks; TinyTrain: the largest input and output of the forward pass), so that their estimates are
 too low for a total budget; this one is seldom exceeded.
 
-Under the estimate the choice is exact (a multiple-choice knapsack, by CP-SAT; with many options by
-the hulls of its relaxation, less than one option from exact), which is at least
-as good as MCUNetV3's evolutionary search and TinyTrain's prefix of the ranking.
+Under the estimate the choice is a multiple-choice knapsack: by the hulls of its relaxation, less
+than one option from exact, and unless there are many options by CP-SAT from there, mostly exact.
+That is at least as good as MCUNetV3's evolutionary search and TinyTrain's prefix of the ranking.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ __all__ = ["MemoryEstimate", "OptionCost", "choose_mask", "estimate_memory"]
 
 Mask = dict[str, LayerUpdate]
 
-#: CP-SAT's deterministic time.  The most importance is proved within a fraction of it (0.15 s of
-#: real time on ResNet-50); which of equally important masks takes least is not always.
-_MOST_SECONDS, _TIE_SECONDS = 10.0, 0.3
+#: CP-SAT's deterministic time.  The most importance is mostly proved within a fraction of it
+#: (0.15 s of real time on ResNet-50); which of equally important masks takes least is not always.
+_MOST_SECONDS, _TIE_SECONDS = 1.0, 0.3
 #: With more options CP-SAT takes seconds to minutes, and may end with less than the quick way.
 _MANY_OPTIONS = 200
 
@@ -167,10 +167,11 @@ def choose_mask(estimate: MemoryEstimate, budget_bytes: int) -> Mask:
     the mask of the least estimate: recomputation may still make it fit.  With very many options
     what is found is less than one option from the most (``mask_knapsack``).
     """
+    quick = _mask_by_hulls(estimate, budget_bytes)
     if sum(len(layer) for layer in estimate.layers) > _MANY_OPTIONS:
-        return _mask_by_hulls(estimate, budget_bytes)
+        return quick
     model = _Knapsack(estimate)
-    most = model.best_importance(budget_bytes)
+    most = model.best_importance(budget_bytes, quick)
     return model.least_bytes(most or 0)
 
 
@@ -215,16 +216,29 @@ class _Knapsack:
         )
         self.importance = sum(option.importance * literal for option, literal in self.chosen)
 
-    def best_importance(self, budget_bytes: int) -> int | None:
-        """Return the most importance within the budget, or None if no mask is within it."""
+    def best_importance(self, budget_bytes: int, quick: Mask) -> int | None:
+        """Return the most importance within the budget, or None if no mask is within it.
+
+        Args:
+            quick: a mask to begin with, if it is within the budget.
+        """
+        most = None
         model = self.model.clone()
         model.add(self.bytes <= budget_bytes)
         model.maximize(self.importance)
+        if self.estimate.of(quick) <= budget_bytes:
+            self.hint = [quick.get(o.update.layer) == o.update for o, _ in self.chosen]
+            pairs = zip(self.chosen, self.hint, strict=True)
+            most = sum(option.importance for (option, _), taken in pairs if taken)
+            for (_, literal), taken in zip(self.chosen, self.hint, strict=True):
+                model.add_hint(literal, taken)
         solver = _solver(_MOST_SECONDS)
-        if solver.solve(model) not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
-            return None
-        self.hint = [solver.boolean_value(literal) for _, literal in self.chosen]
-        return round(solver.objective_value)
+        if solver.solve(model) in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+            found = round(solver.objective_value)
+            if most is None or found > most:
+                most = found
+                self.hint = [solver.boolean_value(literal) for _, literal in self.chosen]
+        return most
 
     def least_bytes(self, importance: int) -> Mask:
         """Return the mask of the least estimate that has at least this importance."""
@@ -235,11 +249,17 @@ class _Knapsack:
             model.add_hint(literal, value)
         solver = _solver(_TIE_SECONDS)
         status = solver.solve(model)
-        assert status in (cp_model.OPTIMAL, cp_model.FEASIBLE), "every graph has a mask"
+        is_solved = status in (cp_model.OPTIMAL, cp_model.FEASIBLE)
+        assert is_solved or self.hint, "every graph has a mask"
+        taken = (
+            [solver.boolean_value(literal) for _, literal in self.chosen]
+            if is_solved
+            else self.hint
+        )
         return {
             option.update.layer: option.update
-            for option, literal in self.chosen
-            if solver.boolean_value(literal)
+            for (option, _), is_taken in zip(self.chosen, taken, strict=True)
+            if is_taken
         }
 
 

@@ -1,6 +1,6 @@
 """Which layers and channels to update, where the request leaves it open: most importance first.
 
-Masks come from an exact knapsack under an additive estimate of memory, at some inflation of the
+Masks come from a knapsack under an additive estimate of memory, at some inflation of the
 budget, and on small graphs from the mask model.  The most important one for which a plan is
 found is then improved layer by layer.
 """
