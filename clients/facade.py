@@ -102,7 +102,7 @@ def plan(
             int8 activations.
         trust: let a model file run code of its own.
         start: a plan of the same graph, or its file, made for another budget say.  The search goes
-            on from it, and takes about a seventh of the time limit.
+            on from it, and takes about an eighth of the time limit.
         progress: called as the search goes on, at most five times a second: incumbent, bound, gap
             and stage.
         stop: polled; once it returns true the best plan so far is the answer.

@@ -19,6 +19,7 @@ from memplan.ir.errors import (
     ModelError,
     RequestError,
 )
+from memplan.ir.frontier import Frontier
 from memplan.ir.graph import (
     BatchNorm,
     LossKind,
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     import torch
 
     from memplan.ir.answer import Answer
-    from memplan.ir.frontier import Frontier
     from memplan.solver import FrontierProgress, Progress
     from memplan.tracing.loaded import LoadedModel
 
@@ -57,6 +57,7 @@ __all__ = [
     "rank_channels",
     "read_graph",
     "read_plan",
+    "read_plan_or_frontier",
     "read_weights",
     "refuse_contradictions",
     "require_solver",
@@ -138,6 +139,17 @@ def read_plan(path: str | Path) -> Plan:
         PlanRejectedError: the file cannot be read, or is no plan.
     """
     return _parse(Plan, path)
+
+
+def read_plan_or_frontier(path: str | Path) -> Plan | Frontier:
+    """Read a file that holds a plan, or the plans of a frontier.
+
+    Raises:
+        MemplanError: the file cannot be read, or is neither.
+    """
+    if _schema_of(_read(path, MemplanError)) == Frontier.model_fields["schema_"].default:
+        return _parse(Frontier, path)
+    return read_plan(path)
 
 
 def refuse_contradictions(graph: OpGraph, options: GraphOptions) -> None:
@@ -380,7 +392,7 @@ def frontier(
     return plan_frontier(graph, request, budgets, progress=progress, stop=stop)
 
 
-D = TypeVar("D", OpGraph, Plan)
+D = TypeVar("D", OpGraph, Plan, Frontier)
 
 
 def _parse(document: type[D], path: str | Path) -> D:

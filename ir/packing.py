@@ -109,15 +109,16 @@ def _rows(path: Path, text: str, alignment: int) -> list[PackingBuffer]:
     buffers: list[PackingBuffer] = []
     seen: set[str] = set()
     place: dict[str, int] = {}
+    columns = 0
     try:
         for row in reader:
             where = f"{path}, line {reader.line_num}"
             if not any(cell.strip() for cell in row):
                 continue
             if not place:
-                place = _header(where, row)
+                place, columns = _header(where, row), len(row)
                 continue
-            buffer = _buffer(where, row, place, alignment)
+            buffer = _buffer(where, row, place, columns, alignment)
             fault = _fault(buffer, seen)
             if fault:
                 raise DataError(f"{where}: {fault}")
@@ -147,7 +148,12 @@ def _header(where: str, row: list[str]) -> dict[str, int]:
     return place
 
 
-def _buffer(where: str, row: list[str], place: dict[str, int], alignment: int) -> PackingBuffer:
+def _buffer(
+    where: str, row: list[str], place: dict[str, int], columns: int, alignment: int
+) -> PackingBuffer:
+    if any(cell.strip() for cell in row[columns:]):
+        raise DataError(f"{where}: {len(row)} cells, and the first line names {columns} columns")
+
     def cell(name: str) -> str:
         if place[name] >= len(row):
             raise DataError(f"{where}: no {name}; the line has {len(row)} cells")

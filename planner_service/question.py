@@ -47,7 +47,7 @@ class Question(Contract):
         Plan | None,
         Field(
             description="A plan of the same graph, for another budget say, that the search goes on "
-            "from; it takes about a seventh of the time limit then."
+            "from; it takes about an eighth of the time limit then."
         ),
     ] = None
     start_id: Annotated[

@@ -32,7 +32,7 @@ Mask = dict[str, LayerUpdate]
 Steps = tuple[tuple[int, int], ...]
 
 #: Part of the time limit that a search from a stored plan takes, once something fits.
-WARM_SHARE = 0.15
+WARM_SHARE = 0.13
 #: Masks are tried whose estimated bytes exceed those of the stored one by what the budget exceeds
 #: its arena, and by these parts of the budget: upward while plans are found, downward until one is.
 _UPWARD = (0.0, 0.02, 0.05, 0.1)

@@ -23,7 +23,7 @@ Examples:
        --graph-out graph.json --weights-out weights.safetensors
       rank layers on your samples (arrays x and y), keep everything
   plan net.pt2 --budget 250KB --start plan.json -o smaller.json
-      for a few bytes less: go on from a plan, in a seventh of the time
+      for a few bytes less: go on from a plan, in an eighth of the time
   plan frontier net.pt2 --budgets 20 --svg frontier.svg
       what the model does in more and more bytes; more never cost more
   plan verify graph.json plan.json

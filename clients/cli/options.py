@@ -33,6 +33,7 @@ __all__ = [
     "TargetOption",
     "TrustOption",
     "WeightsOutOption",
+    "parse_size",
 ]
 
 STEP = "The step to plan (a graph file has these inside)"
@@ -151,3 +152,18 @@ FormatOption = Annotated[
     Literal["text", "json"],
     typer.Option("--format", help="json: one object on stdout.", rich_help_panel="Output"),
 ]
+
+
+def parse_size(text: str, flag: str) -> int:
+    """Return the bytes that the text of an option means.
+
+    Raises:
+        RequestError: it is no size; the message names the option.
+    """
+    from memplan.ir.errors import RequestError
+    from memplan.ir.units import parse_bytes
+
+    try:
+        return parse_bytes(text)
+    except RequestError as failure:
+        raise RequestError(f"{flag}: {failure}") from None

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from memplan.clients.cli.exits import ExitCode
-from memplan.clients.cli.options import FormatOption
+from memplan.clients.cli.options import FormatOption, parse_size
 
 __all__ = ["pack"]
 
@@ -72,10 +72,9 @@ def pack(
     from memplan.clients.cli.files import must_be_writable, write_text
     from memplan.clients.cli.interrupt import run_interruptible
     from memplan.ir.packing import read_buffers
-    from memplan.ir.units import parse_bytes
 
     must_be_writable(output, "-o")
-    size = capacity if capacity == "min" else parse_bytes(capacity)
+    size = capacity if capacity == "min" else parse_size(capacity, "--capacity")
     buffers = read_buffers(file, alignment)
     answer = run_interruptible(
         lambda stop: facade.pack(

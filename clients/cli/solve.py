@@ -28,6 +28,7 @@ from memplan.clients.cli.options import (
     TargetOption,
     TrustOption,
     WeightsOutOption,
+    parse_size,
 )
 from memplan.clients.cli.planning import (
     SEARCH,
@@ -92,7 +93,7 @@ def solve(
             "--start",
             metavar="FILE",
             help="Go on from a plan of the same graph, made for another budget say: it is repaired "
-            "and improved, which takes about a seventh of the time limit.",
+            "and improved, which takes about an eighth of the time limit.",
             show_default=False,
             rich_help_panel=SEARCH,
         ),
@@ -135,12 +136,11 @@ def solve(
     from memplan.clients.cli.progress import Reporter
     from memplan.clients.cli.source import open_source
     from memplan.ir.errors import RequestError
-    from memplan.ir.units import parse_bytes
 
     for path, flag in ((output, "-o"), (graph_out, "--graph-out"), (weights_out, "--weights-out")):
         must_be_writable(path, flag)
     request_options = pipeline.RequestOptions(
-        budget=parse_bytes(budget),
+        budget=parse_size(budget, "--budget"),
         batch=batch,
         micro_batch=parse_micro_batch(micro_batch),
         update=parse_update(update),

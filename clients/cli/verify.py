@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from memplan.clients.cli.exits import ExitCode
 from memplan.clients.cli.options import FormatOption
+
+if TYPE_CHECKING:
+    from memplan.ir.frontier import Frontier
+    from memplan.ir.graph import OpGraph
 
 __all__ = ["verify"]
 
@@ -20,7 +24,9 @@ def verify(
     graph: Annotated[
         Path, typer.Argument(metavar="GRAPH", help="Written by plan trace or --graph-out.")
     ],
-    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="Written by plan MODEL -o.")],
+    plan: Annotated[
+        Path, typer.Argument(metavar="PLAN", help="Written by plan MODEL -o, or plan frontier -o.")
+    ],
     format: FormatOption = "text",
 ) -> int:
     """Replay a plan byte by byte against its graph, and say whether it holds.
@@ -29,14 +35,19 @@ def verify(
     read; no write may destroy a live byte; totals and objective are computed again.  Bounds and
     times cannot be verified, except that no bound may lie above the value it bounds.
 
+    Of a frontier every plan is replayed, and more bytes must never cost more.
+
     Exit codes: 0 accepted, 1 rejected, 2 usage, 3 bad file.
     """
-    from memplan.clients.pipeline import read_graph, read_plan
+    from memplan.clients.pipeline import read_graph, read_plan_or_frontier
     from memplan.clients.report.wording import printable
     from memplan.ir.check import check
+    from memplan.ir.frontier import Frontier
     from memplan.ir.units import format_bytes
 
-    checked_graph, checked_plan = read_graph(graph), read_plan(plan)
+    checked_graph, checked_plan = read_graph(graph), read_plan_or_frontier(plan)
+    if isinstance(checked_plan, Frontier):
+        return _verify_frontier(checked_graph, checked_plan, format)
     report = check(checked_graph, checked_plan)
     verdicts = [
         {
@@ -65,3 +76,23 @@ def verify(
         if count > _SHOWN:
             typer.echo(f"  and {count - _SHOWN} more; --format json lists all")
     return ExitCode.YES if report.accepted else ExitCode.NO
+
+
+def _verify_frontier(graph: OpGraph, frontier: Frontier, format: str) -> ExitCode:
+    from memplan.clients.report.wording import printable
+    from memplan.ir.check.frontier import require_frontier
+    from memplan.ir.errors import PlanRejectedError
+
+    fault = None
+    try:
+        require_frontier(graph, frontier)
+    except PlanRejectedError as failure:
+        fault = str(failure)
+    if format == "json":
+        typer.echo(json.dumps({"accepted": fault is None, "fault": fault}, indent=2))
+    elif fault is None:
+        budgets, plans = len(frontier.points), len(frontier.plans)
+        typer.echo(f"accepted: {budgets} budgets, {plans} with a plan; more bytes never cost more")
+    else:
+        typer.echo(f"rejected: {printable(fault, 400)}")
+    return ExitCode.YES if fault is None else ExitCode.NO

@@ -124,17 +124,26 @@ def _panels(frontier: Frontier) -> Sequence[_Panel]:
             )
         )
     times = [(budget, plan.totals.time_ns) for budget, plan in plans]
-    slowest = max(time_ns for _, time_ns in times)
+    ticks = _ticks(max(time_ns for _, time_ns in times))
     panels.append(
         _Panel(
-            "time of a step",
+            # Of more importance, that is: it may rise where importance does.
+            "time of a step with that importance" if panels else "time of a step",
             [(budget, time_ns, format_seconds(time_ns)) for budget, time_ns in times],
-            {slowest * part / 4: format_seconds(slowest * part // 4) for part in range(5)},
+            {tick: format_seconds(tick) for tick in ticks},
             0.0,
-            float(max(1, slowest)),
+            float(ticks[-1]),
         )
     )
     return panels
+
+
+def _ticks(highest: int) -> list[int]:
+    """Return round numbers from 0 up to the first that is not below ``highest``."""
+    least = -(-max(1, highest) // (_TICKS - 1))
+    magnitude = 10 ** (len(str(least)) - 1)
+    step = next(part * magnitude for part in (1, 2, 5, 10) if part * magnitude >= least)
+    return [step * number for number in range(-(-max(1, highest) // step) + 1)]
 
 
 def _drawn(panel: _Panel, top: int, x: Callable[[float], float], right: float) -> list[str]:

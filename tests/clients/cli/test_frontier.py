@@ -34,6 +34,15 @@ def test_files_and_json(
         "plan-24576.json",
     ]
     assert main(["verify", str(graph_file), str(folder / "plan-24576.json")]) == 0
+    assert main(["verify", str(graph_file), str(document)]) == 0
+    assert "3 budgets, 2 with a plan" in capsys.readouterr().out
+    values = json.loads(document.read_text())
+    values["points"][2]["answer"]["plan"]["totals"]["macs"] += 1
+    document.write_text(json.dumps(values))
+    assert main(["verify", str(graph_file), str(document), "--format", "json"]) == 1
+    assert "totals" in json.loads(capsys.readouterr().out)["fault"]
+    document.write_text(document.read_text()[:2000])
+    assert main(["verify", str(graph_file), str(document)]) == 3
     drawn = ElementTree.fromstring(picture.read_text())
     circles = drawn.findall(".//{http://www.w3.org/2000/svg}circle")
     assert [circle.get("class") for circle in circles].count("point") == 2

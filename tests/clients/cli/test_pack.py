@@ -111,6 +111,7 @@ def test_undecided(tmp_path: Path) -> None:
         ("id,lower,upper,size,id\n", "line 1: column id stands there twice"),
         ("id,lower,upper,size\na,0,1,1\nb,0,x,1\n", "line 3: upper is 'x'"),
         ("id,lower,upper,size\na,0,1\n", "line 2: no size"),
+        ("id,lower,upper,size\na,0,1,4,7\n", "line 2: 5 cells, and the first line names 4"),
         ("id,lower,upper,size\na,1,1,1\n", "line 2: lower is 1, upper is 1"),
         ("id,lower,upper,size\na,0,1,-1\n", "line 2: size is -1"),
         ("id,lower,upper,size\na,0,1,1.5\n", "line 2: size is '1.5'"),

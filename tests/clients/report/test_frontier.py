@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from memplan.clients.report.frontier import frontier_report, summarize_frontier
-from memplan.clients.report.frontier_svg import frontier_svg
+from memplan.clients.report.frontier_svg import _ticks, frontier_svg
 from memplan.ir.answer import Answer, Explanation
 from memplan.ir.frontier import Frontier, FrontierPoint
 from memplan.ir.graph import OpGraph
@@ -80,3 +80,18 @@ def test_the_picture(graph: OpGraph, drawn: Frontier) -> None:
         rect for rect in picture.findall(f".//{SVG}rect") if rect.get("class") == "impossible"
     ]
     assert len(impossible) == 1 and float(impossible[0].get("width", "0")) > 0
+
+
+@pytest.mark.parametrize(
+    ("highest", "ticks"),
+    [
+        (0, [0, 1]),
+        (1, [0, 1]),
+        (4, [0, 1, 2, 3, 4]),
+        (9, [0, 5, 10]),
+        (2_190, [0, 1_000, 2_000, 3_000]),
+        (10**9, [0, 5 * 10**8, 10**9]),
+    ],
+)
+def test_ticks_are_round_and_reach_over_the_highest(highest: int, ticks: list[int]) -> None:
+    assert _ticks(highest) == ticks
