@@ -72,6 +72,7 @@ def plan(
     data: str | Path | None = None,
     trust: bool = False,
     start: Plan | str | Path | None = None,
+    believe_start: bool = False,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Answer:
@@ -103,6 +104,8 @@ def plan(
         trust: let a model file run code of its own.
         start: a plan of the same graph, or its file, made for another budget say.  The search goes
             on from it, and takes about an eighth of the time limit.
+        believe_start: the bounds in its certificate count where they hold for this request: if the
+            budget is not larger.  Only for plans that you made.
         progress: called as the search goes on, at most five times a second: incumbent, bound, gap
             and stage.
         stop: polled; once it returns true the best plan so far is the answer.
@@ -153,7 +156,7 @@ def plan(
         ),
     )
     stored = pipeline.read_plan(start) if isinstance(start, str | Path) else start
-    return pipeline.solve(graph, request, progress, stop, stored)
+    return pipeline.solve(graph, request, progress, stop, stored, believe_start)
 
 
 class StepOptions(TypedDict, total=False):

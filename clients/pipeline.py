@@ -364,6 +364,7 @@ def solve(
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
     start: Plan | None = None,
+    believe_start: bool = False,
 ) -> Answer:
     """Plan; ``memplan.solver.solve`` with a clear error where the solver is not installed.
 
@@ -371,11 +372,14 @@ def solve(
         progress: called as the search goes on.
         stop: polled; once it returns true the best plan so far is the answer.
         start: a plan of the same graph to go on from.
+        believe_start: what it is proved to be counts where it holds.
     """
     require_solver()
     from memplan.solver import solve as solve_question
 
-    return solve_question(graph, request, start=start, progress=progress, stop=stop)
+    return solve_question(
+        graph, request, start=start, believe_start=believe_start, progress=progress, stop=stop
+    )
 
 
 def frontier(

@@ -21,6 +21,7 @@ from memplan.solver.local_search import prepare
 from memplan.solver.progress import Progress
 from memplan.solver.relaxation.label_search import prepare_labels
 from memplan.solver.search import Outcome, search
+from memplan.solver.stored_proof import stored_proof
 from memplan.solver.techniques import Techniques
 from memplan.solver.warm_start import WarmStart, must_be_of
 
@@ -37,6 +38,7 @@ def solve(
     request: PlanRequest,
     *,
     start: Plan | None = None,
+    believe_start: bool = False,
     techniques: Techniques | None = None,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = never,
@@ -47,6 +49,9 @@ def solve(
         start: a plan of the same graph, for another budget say, that the search goes on from.  It
             ends after a part (``WARM_SHARE``) of the time limit then, unless nothing fits by that
             time.  What the plan says that it costs, or is proved to be, is not believed.
+        believe_start: what ``start`` is proved to be counts where it holds for this request, too:
+            for its own budget and smaller ones.  Only for plans that were made here; the
+            certificate says so.
         techniques: what the search may use; default: everything.
         progress: called from this thread, at most five times a second.
         stop: polled; once it returns true the best plan so far is returned.
@@ -63,7 +68,8 @@ def solve(
     prepare_labels()
     began = time.monotonic()
     clock = WorkClock(stop) if request.deterministic else Clock(stop)
-    warm = None if start is None else WarmStart((start,))
+    proof = stored_proof(start, request) if start is not None and believe_start else None
+    warm = None if start is None else WarmStart((start,), proofs=[proof] if proof else [])
     outcome = search(graph, request, techniques or Techniques(), progress, clock, warm)
     return answer_of(graph, request, outcome, clock, began)
 

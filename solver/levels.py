@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from memplan.ir.plan import Level, Status
+from memplan.ir.request import PlanRequest
 from memplan.solver.solution import Worth
 
-__all__ = ["Proof", "certify_levels", "with_known"]
+__all__ = ["Proof", "certify_levels", "restriction_on_computations", "with_known"]
 
 
 @dataclass
@@ -23,6 +24,11 @@ class Proof:
     #: No plan of that importance and time is smaller.
     arena_bytes: int | None = None
     restrictions: list[str] = field(default_factory=list)
+
+
+def restriction_on_computations(request: PlanRequest) -> str:
+    """Return what exact models suppose of every plan."""
+    return f"at most {request.modelled_computations} computations of one operation"
 
 
 def with_known(proof: Proof, known: Sequence[Proof]) -> Proof:

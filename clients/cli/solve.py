@@ -98,6 +98,16 @@ def solve(
             rich_help_panel=SEARCH,
         ),
     ] = None,
+    believe_start: Annotated[
+        bool,
+        typer.Option(
+            "--believe-start",
+            metavar="",
+            help="Bounds in the certificate of --start count where they hold: if the budget is not "
+            "larger. Only for plans that you made.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = False,
     time_limit: Annotated[
         float,
         typer.Option(
@@ -155,6 +165,8 @@ def solve(
         workers=workers,
     )
     pipeline.check_options(request_options)
+    if believe_start and start is None:
+        raise RequestError("--believe-start: there is no --start to believe")
     stored = None if start is None else pipeline.read_plan(start)
     graph_options = pipeline.GraphOptions(
         mode=mode,
@@ -190,7 +202,9 @@ def solve(
             source.write_weights(weights_out)
         reporter.stage("solving")
         answer = run_interruptible(
-            lambda stop: pipeline.solve(graph, request, reporter.solving, stop, stored),
+            lambda stop: pipeline.solve(
+                graph, request, reporter.solving, stop, stored, believe_start
+            ),
             lambda: reporter.note("stopping with the best plan so far; Ctrl-C again aborts"),
         )
         if output is not None and answer.plan is not None:

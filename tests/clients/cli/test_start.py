@@ -36,6 +36,22 @@ def test_a_plan_for_fewer_bytes(
     assert main(["verify", str(graph_file), str(smaller)]) == 0
 
 
+def test_a_plan_that_is_believed(
+    graph_file: Path, plan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "again.json"
+    arguments = [str(graph_file), "--budget", "1MB", *SEARCH, "-o", str(path)]
+    assert main([*arguments, "--start", str(plan_file), "--believe-start"]) == 0
+    before, after = (
+        {level.name: level.bound for level in Plan.from_json(file.read_text()).certificate.levels}
+        for file in (plan_file, path)
+    )
+    assert all((after[name] or 0) >= (before[name] or 0) for name in ("time_ns", "arena_bytes"))
+    capsys.readouterr()
+    assert main([*arguments, "--believe-start"]) == 2
+    assert "there is no --start" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("name", "code", "words"),
     [
