@@ -134,6 +134,10 @@ def must_be_traceable(model: bytes) -> None:
     The file's table of contents is read, and nothing else of it.
     """
     if not _is_exported_program(model):
+        if model.startswith(b"PK") and not zipfile.is_zipfile(io.BytesIO(model)):
+            raise ProblemError(
+                422, "bad-model", "the file is cut off: no whole zip archive; send it again"
+            )
         raise ProblemError(
             415,
             "unsupported-model",
