@@ -12,7 +12,7 @@ from functools import partial
 
 from memplan.ir.graph import OpGraph
 from memplan.ir.request import PlanRequest
-from memplan.solver.attempts import Pursuit, Side, cannot_improve, shrink, try_mask
+from memplan.solver.attempts import Mask, Pursuit, Side, cannot_improve, shrink, try_mask
 from memplan.solver.bounds import ByteBound, lower_bound
 from memplan.solver.build_instance import build_instance
 from memplan.solver.clock import Clock
@@ -22,7 +22,7 @@ from memplan.solver.levels import Proof, with_known
 from memplan.solver.line_plans import offer_schedules
 from memplan.solver.line_search import solve_lines
 from memplan.solver.masks.estimate import choose_mask
-from memplan.solver.masks.search import search_masks
+from memplan.solver.masks.search import is_hopeless, most_important, search_masks
 from memplan.solver.micro_batches import allowed_micro_batches
 from memplan.solver.progress import Progress, Reporter
 from memplan.solver.proofs import (
@@ -191,30 +191,44 @@ def _try_heuristics(pursuit: Pursuit, sides: list[Side], seconds: float) -> None
     """Greedy, annealing and packing on every micro-batch, first briefly, then for longer.
 
     Where the mask is open its choice takes most of the time; the rest goes into a faster
-    schedule for the mask that was found.
+    schedule for the mask that was found.  Where everything may be updated nothing is to be chosen.
     """
     clock = pursuit.clock
     began = clock.now()
-    until = began + (seconds if sides[0].instance.fixed else 0.75 * seconds)
+    is_given = sides[0].instance.fixed
+    mask = sides[0].instance.mask() if is_given else _try_everything(pursuit, sides, 0.1 * seconds)
+    until = began + (0.75 * seconds if mask is None else seconds)
     for share in (0.2, 1.0):
         if is_proved(pursuit, sides) and not (share == 1.0 and may_reorder(pursuit, sides)):
             return
         for number, side in enumerate(sides):
             whole = max(0.0, until - clock.now())
-            if side.instance.fixed:
-                mask = side.instance.mask()
-                if not cannot_improve(pursuit, side, mask):
-                    pursuit.tell(f"schedule, micro-batch {side.samples}")
-                    rivals = sum(
-                        not cannot_improve(pursuit, other, mask) for other in sides[number:]
-                    )
-                    least = min(0.3 * whole, _LEAST_SECONDS_PER_WORK * len(side.instance.works))
-                    try_mask(pursuit, side, mask, max(least, share * whole / rivals))
-            else:
+            if mask is None:
                 search_masks(pursuit, side, share * whole / (len(sides) - number))
+            elif not cannot_improve(pursuit, side, mask):
+                pursuit.tell(f"schedule, micro-batch {side.samples}")
+                rivals = sum(not cannot_improve(pursuit, other, mask) for other in sides[number:])
+                least = min(0.3 * whole, _LEAST_SECONDS_PER_WORK * len(side.instance.works))
+                try_mask(pursuit, side, mask, max(least, share * whole / rivals))
         _bound_recomputation(pursuit, sides, 0.3 * (until - clock.now()))
-    if not sides[0].instance.fixed:
+    if mask is None:
         _try_again(pursuit, began + seconds - clock.now())
+
+
+def _try_everything(pursuit: Pursuit, sides: list[Side], seconds: float) -> Mask | None:
+    """Return the only mask of the most importance, if a plan of it fits."""
+    mask = most_important(sides[0].instance)
+    if mask is None:
+        return None
+    until = pursuit.clock.now() + seconds
+    for number, side in enumerate(sides):
+        if pursuit.clock.over(until):
+            break
+        pursuit.tell(f"update everything, micro-batch {side.samples}")
+        share = (until - pursuit.clock.now()) / (len(sides) - number)
+        if not is_hopeless(pursuit, side, mask) and try_mask(pursuit, side, mask, share):
+            return mask
+    return None
 
 
 def _try_again(pursuit: Pursuit, seconds: float) -> None:

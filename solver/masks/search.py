@@ -17,7 +17,7 @@ from memplan.solver.instance import Instance
 from memplan.solver.masks.estimate import MemoryEstimate, choose_mask
 from memplan.solver.masks.model import masks_by_model
 
-__all__ = ["is_hopeless", "raise_layers", "search_masks"]
+__all__ = ["is_hopeless", "most_important", "raise_layers", "search_masks"]
 
 Mask = dict[str, LayerUpdate]
 Attempt = Callable[[Pursuit, Side, Mask, float], bool]
@@ -78,6 +78,19 @@ def _search_inflation(pursuit: Pursuit, side: Side, estimate: MemoryEstimate, un
             inflation *= 0.7
         else:
             inflation = (fitting * failing) ** 0.5
+
+
+def most_important(instance: Instance) -> Mask | None:
+    """Return the mask of most importance; None: there are several."""
+    mask = {}
+    for choice in instance.choices:
+        most = max(choice.units)
+        if choice.units.count(most) > 1:
+            return None
+        option = choice.options[choice.units.index(most)]
+        if option is not None:
+            mask[choice.layer] = option
+    return mask or None
 
 
 def is_hopeless(pursuit: Pursuit, side: Side, mask: Mask) -> bool:
