@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from memplan.solver.attempts import Pursuit, Side, fits
 from memplan.solver.relaxation.line_model import solve_line
 from memplan.solver.relaxation.line_optimum import MOST_ITEMS, LineOptimum, LineSearch
-from memplan.solver.relaxation.recomputation import Limited
+from memplan.solver.relaxation.recomputation import Limited, RecomputationBound
 from memplan.solver.relaxation.timeline import RESTRICTIONS, Timeline, timeline_of
 from memplan.solver.schedule import Schedule, Table, live_peak
 from memplan.solver.scheduling.shifts import shifted
 from memplan.solver.scheduling.ways import fastest_ways, needed_schedule, without_unread
 from memplan.solver.solution import Solution, place
 
-__all__ = ["solve_lines"]
+__all__ = ["search_along", "solve_lines"]
 
 #: Operations of a trip up to which the programs are tried.
 _LARGEST_LINE = 120
@@ -89,7 +89,34 @@ def solve_lines(pursuit: Pursuit, sides: Sequence[Side], seconds: float) -> None
             if along.search is not None:
                 bound.line = along.search.line
             bound.limited = Limited(along.best.extra_ns, along.restrictions, along.arena_bytes)
+            bound.is_plain_order = True
             pursuit.recomputation = bound
+
+
+def search_along(pursuit: Pursuit, bound: RecomputationBound, seconds: float) -> None:
+    """Solve the incumbent's line exactly, where that is small; offer what is cheaper, if anything.
+
+    The bound is of this line, and is raised.
+    """
+    best, line = pursuit.best, bound.line
+    if best is None or bound.limited is not None or not pursuit.techniques.held_search:
+        return
+    items = sum(len(writes) for writes in line.writes[: line.forward]) + len(best.table.given)
+    if line.late or not line.forward or items > MOST_ITEMS or len(line.reads) > _LARGEST_LINE:
+        return
+    search = LineSearch(line, bound.limit_bytes, free=True)
+    share = _NO_LIMIT_SECONDS if pursuit.request.deterministic else 0.3 * seconds
+    found = search.by_labels(share, pursuit.clock)
+    bound.line = search.line
+    bound.limited = Limited(found.extra_ns, (RESTRICTIONS[True],))
+    if found.order is None:
+        return
+    start = tuple(dict(best.schedule).items())  # a line has one way for each
+    along = _Line(best.table, start, line, found, (RESTRICTIONS[True],), search)
+    cost_ns = sum(best.table.time_ns[work][way] for work, way in best.schedule)
+    if along.cost_ns + sum(line.time_ns) < cost_ns:
+        side = next(side for side in pursuit.sides if side.samples == best.instance.samples)
+        _place(pursuit, side, along)
 
 
 def _solve(
@@ -215,7 +242,7 @@ def _orders(pursuit: Pursuit, along: _Line) -> Iterator[Sequence[int]]:
     arena.
     """
     assert along.best.order is not None
-    search, cost_ns = along.search, along.cost_ns
+    search, cost_ns, room = along.search, along.cost_ns, along.table.instance.room_bytes
     found: list[Sequence[int]] = [along.best.order]
     peak = _peak(along, along.best.order)
     if search is None or search.labels is None or not along.best.closed or peak is None:
@@ -245,7 +272,7 @@ def _orders(pursuit: Pursuit, along: _Line) -> Iterator[Sequence[int]]:
     yield search.delayed(found[-1])
     yield found[-1]
     for seed in range(_MOST_PLACED):
-        other = search.another(cost_ns, peak, len(found) + 1 + seed).order or found[-1]
+        other = search.another(cost_ns, room, len(found) + 1 + seed).order or found[-1]
         yield search.delayed(other)
         for _ in range(_MOST_SHIFTS):
             schedule = along.schedule(search.delayed(other))
@@ -253,7 +280,7 @@ def _orders(pursuit: Pursuit, along: _Line) -> Iterator[Sequence[int]]:
                 break
             shift = shifted(along.table, schedule, chance)
             shifted_peak = live_peak(along.table, shift)
-            if shifted_peak is not None and shifted_peak <= peak:
+            if shifted_peak is not None and shifted_peak <= room:
                 at = {step: place for place, step in enumerate(along.start)}
                 yield [at[one] for one in shift]
                 break

@@ -141,7 +141,7 @@ def may_reorder(pursuit: Pursuit, sides: list[Side]) -> bool:
     Lines that were searched from the start are those of small graphs, in the plain order.
     """
     best, bound = pursuit.best, pursuit.recomputation
-    if best is None or bound is None or bound.limited is not None:
+    if best is None or bound is None or bound.is_plain_order:
         return False
     return unrestricted_proof(pursuit, sides).time_ns != best.worth.time_ns
 

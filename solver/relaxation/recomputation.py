@@ -62,6 +62,8 @@ class RecomputationBound:
     exchanges: bool = True
     lazy_cuts: bool = True
     extra_ns: int = 0
+    #: The line was searched before any incumbent was known: the plain order of a small graph.
+    is_plain_order: bool = False
     #: What a search along the line proved, under restrictions of its own.
     limited: Limited | None = None
     _stage: int = 0
@@ -113,7 +115,7 @@ class RecomputationBound:
             refines = self.whole and self.lazy_cuts
             is_refined = self._stage != _REFINED_STAGE or not refines
             if not is_refined and not self._refine(target_ns, until, clock):
-                continue
+                return
             left = until - clock.now()
             blocks, whole = _STAGES[self._stage]
             self._stage += 1
