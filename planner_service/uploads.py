@@ -134,14 +134,12 @@ def must_be_traceable(model: bytes) -> None:
     The file's table of contents is read, and nothing else of it.
     """
     if not _is_exported_program(model):
-        if model.startswith(b"PK") and not zipfile.is_zipfile(io.BytesIO(model)):
-            raise ProblemError(
-                422, "bad-model", "the file is cut off: no whole zip archive; send it again"
-            )
+        is_cut_off = model.startswith(b"PK") and not zipfile.is_zipfile(io.BytesIO(model))
         raise ProblemError(
             415,
             "unsupported-model",
-            "only .pt2 files (torch.export.save) are accepted; a .pt pickle can run code, so "
+            ("the file is cut off (no whole zip archive): send it again; " if is_cut_off else "")
+            + "only .pt2 files (torch.export.save) are accepted; a .pt pickle can run code, so "
             "convert it where it was made: plan trace MODEL.pt --input SHAPE:DTYPE -o graph.json, "
             "then POST the graph",
         )

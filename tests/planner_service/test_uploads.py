@@ -96,7 +96,7 @@ def test_a_server_without_torch_says_what_to_do(
 
 def test_a_file_that_is_cut_off_is_called_so(client: TestClient, worker: FakeWorker) -> None:
     for length in (4, len(EXPORTED) // 2, len(EXPORTED) - 30):
-        assert_problem(upload(client, EXPORTED[:length], budget="1MB"), 422, "cut off")
+        assert_problem(upload(client, EXPORTED[:length], budget="1MB"), 415, "cut off")
     assert worker.traced == []
 
 
