@@ -158,6 +158,8 @@ def _go_on_from(
     if not is_settled(pursuit, sides):
         share = 0.2 if small else _WARM_NEAR_SHARE if fixed else 0.8
         look_near(pursuit, sides, starts, share * pursuit.left)
+    if pursuit.best is None and fixed:  # nothing fits yet: all of the time for something that does
+        look_near(pursuit, sides, starts, pursuit.left)
     if pursuit.best is None:
         return
     if small:
