@@ -20,7 +20,7 @@ from memplan.solver.joint import build_joint_model, default_computations
 from memplan.solver.joint.lexicographic import solve_levels
 from memplan.solver.levels import Proof, with_known
 from memplan.solver.line_plans import offer_schedules
-from memplan.solver.line_search import solve_lines
+from memplan.solver.line_search import search_along, solve_lines
 from memplan.solver.masks.estimate import choose_mask
 from memplan.solver.masks.search import is_hopeless, most_important, search_masks
 from memplan.solver.micro_batches import allowed_micro_batches
@@ -258,7 +258,9 @@ def _bound_recomputation(pursuit: Pursuit, sides: list[Side], seconds: float) ->
     if bound is None or not bound.holds_for(line) or bound.limit_bytes != room:
         bound = pursuit.recomputation = pursuit.bound_along(line, room)
     pursuit.tell("bound on recomputation")
-    bound.sharpen(_trip_time_ns(best), seconds, pursuit.clock)
+    until = pursuit.clock.now() + seconds
+    search_along(pursuit, bound, seconds)
+    bound.sharpen(_trip_time_ns(pursuit.best or best), until - pursuit.clock.now(), pursuit.clock)
     offer_schedules(pursuit, bound)
     remember_proved(pursuit, sides)
 
