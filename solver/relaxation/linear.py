@@ -117,11 +117,16 @@ class LinearProgram:
         return self.whole(seconds, clock).bound
 
     def whole(
-        self, seconds: float, clock: Clock = WALL, fixed: Mapping[int, int] | None = None
+        self,
+        seconds: float,
+        clock: Clock = WALL,
+        fixed: Mapping[int, int] | None = None,
+        relative_gap: float = 0.0,
     ) -> WholeSolution:
         """Return the best solution in whole x but fractions that HiGHS finds, and its bound.
 
-        With variables ``fixed`` to values the bound is about such solutions only.
+        With variables ``fixed`` to values the bound is about such solutions only.  It may end as
+        soon as a solution is so close to the bound as ``relative_gap`` says.
 
         The bound is HiGHS's own, less a ten-millionth for its tolerances, rounded up to what sums
         of costs can be.  HiGHS cannot be stopped: if the clock is, or if it takes much longer than
@@ -133,7 +138,7 @@ class LinearProgram:
             mathopt.SolverType.HIGHS,
             params=mathopt.SolveParameters(
                 time_limit=timedelta(seconds=max(0.01, _HIGHS_SHARE * seconds)),
-                relative_gap_tolerance=0.0,
+                relative_gap_tolerance=relative_gap,
             ),
         )
         result = run_watched(work, clock, None, seconds=seconds)

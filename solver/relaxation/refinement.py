@@ -22,6 +22,8 @@ __all__ = ["Refinement"]
 
 #: Of the time that is left, what looking near the last solution may take.
 _REPAIR_SHARE = 0.2
+#: Where to cut is known before a program is solved to the end: the last part takes the longest.
+_FIRST_GAP = 1e-3
 
 
 @dataclass
@@ -45,6 +47,7 @@ class Refinement:
     is_over: bool = False
     _cuts: Sequence[int] = ()
     _before: tuple[Retention, Sequence[float]] | None = None
+    _gap: float = _FIRST_GAP
 
     @property
     def is_met(self) -> bool:
@@ -65,37 +68,52 @@ class Refinement:
         if self._before is not None:
             # The last solution, changed only where it exceeded the limit, may do already.
             seconds = _REPAIR_SHARE * (until - clock.now())
-            near = program.program.whole(seconds, clock, unchanged(program, *self._before))
+            fixed = unchanged(program, *self._before)
+            near = program.program.whole(seconds, clock, fixed, self._gap)
             self._before = None
             schedule = self._take(program, near.values)
             if self.is_over or clock.over(until):
                 return True
-            if near.values is not None and self._is_proved(program.program.cost(near.values)):
+            if (
+                near.values is not None
+                and schedule is not None
+                and self._is_done(program, near.values, schedule)
+            ):
                 # It costs what is proved already: with these cuts nothing more can be.
                 self._cut(program, near.values, schedule)
                 return True
-        found = program.program.whole(until - clock.now(), clock)
+        seconds, began = until - clock.now(), clock.now()
+        found = program.program.whole(seconds, clock, relative_gap=self._gap)
         self.extra_ns = max(self.extra_ns, found.bound)
         schedule = self._take(program, found.values)
-        if found.values is not None and not self._is_proved(program.program.cost(found.values)):
+        if found.values is None or schedule is None:
+            # Either there is no solution, or none was found in time.
+            self.is_over = self.is_over or clock.now() < began + 0.5 * seconds
             return False
-        self._cut(program, found.values, schedule)
+        if self._is_done(program, found.values, schedule):
+            self._cut(program, found.values, schedule)
+            return True
+        if schedule.exceeding or not self._gap:
+            return False
+        self._gap = 0.0  # it fits, and may be the best: once more, to the end
         return True
+
+    def _is_done(self, program: Retention, values: Sequence[float], schedule: Rounded) -> bool:
+        """Tell whether a solution is as good as can be with these cuts, or near enough to it."""
+        cost = program.program.cost(values)
+        gap = self._gap if schedule.exceeding else 0.0
+        return self._is_proved(cost - int(gap * cost))
 
     def _is_proved(self, extra_ns: int) -> bool:
         """Tell whether this is the least, but for the tolerances of solvers."""
         return extra_ns <= self.extra_ns + int(2 * TOLERANCE * self.extra_ns)
 
-    def _cut(
-        self, program: Retention, values: Sequence[float] | None, schedule: Rounded | None
-    ) -> None:
+    def _cut(self, program: Retention, values: Sequence[float], schedule: Rounded) -> None:
         """Add a cut where the schedule exceeds the limit most: right behind the step, or before."""
-        cut = None
-        if values is not None and schedule is not None:
-            self._before = program, values
-            within = range(self.line.forward + 1, len(self.line.reads))
-            choices = (x for place in schedule.exceeding for x in (place + 1, place) if x in within)
-            cut = next((place for place in choices if place not in self._cuts), None)
+        self._before = program, values
+        within = range(self.line.forward + 1, len(self.line.reads))
+        choices = (x for place in schedule.exceeding for x in (place + 1, place) if x in within)
+        cut = next((place for place in choices if place not in self._cuts), None)
         if cut is None:
             self.is_over = True
         else:
