@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from memplan.solver.attempts import Pursuit, Side, fits
+from memplan.solver.levels import restriction_on_computations
 from memplan.solver.relaxation.line_model import solve_line
 from memplan.solver.relaxation.line_optimum import MOST_ITEMS, LineOptimum, LineSearch
 from memplan.solver.relaxation.recomputation import Limited, RecomputationBound
@@ -148,7 +149,7 @@ def _solve(
         )  # fmt: skip
         limits = (
             RESTRICTIONS[True],
-            f"at most {request.modelled_computations} computations of one operation",
+            restriction_on_computations(request),
             _ONCE_IN_ORDER,
         )
         extra_ns = solved.extra_ns if solved.exact and not line.late else 0
