@@ -105,9 +105,10 @@ class LineSearch:
         relaxed = relax(self.stages.program, seconds, clock)
         clock.spend(_SECONDS_PER_VARIABLE * len(self.stages.program.costs))
         least = relaxed.least
-        most = sum(self.stages.costs) * max(1, self.stages.stages)
-        if (least + most) * FRACTION > _MOST:
+        total = sum(self.stages.costs)
+        if max(least, total) * FRACTION > _MOST:
             return LineOptimum(None, least * self.unit_ns, closed=False)
+        most = min(total * max(1, self.stages.stages), _MOST // FRACTION)
         self.labels = self._labels(relaxed)
         best = _Best(None, least, most + 1, most)
         for exact in (False, True):

@@ -31,6 +31,9 @@ __all__ = ["StageProgram"]
 
 Terms = list[tuple[int, int]]
 
+#: Potentials beyond do not go into whole numbers of the machine; less of them is valid, too.
+_MOST = 2**60
+
 
 @dataclass(frozen=True)
 class _Span:
@@ -236,17 +239,19 @@ class StageProgram:
             place = forward + q
             if q:
                 gains = {k: max(0, left[variable]) for k, variable in held[q]}
-                constant[place] = settled + sum(min(0, left[variable]) for _, variable in held[q])
+                least = settled + sum(min(0, left[variable]) for _, variable in held[q])
+                constant[place] = min(least, _MOST) if least > -_MOST else -_MOST
                 for k, gain in gains.items():
                     maker = line.producer[k]
                     of_maker = sum(gains.get(other, 0) for other in line.writes[maker])
                     price = self.costs[maker] * fraction
-                    value[place, bit[k]] = min(gain, gain * price // max(1, of_maker))
+                    if least > -_MOST:
+                        value[place, bit[k]] = min(gain, gain * price // max(1, of_maker))
             for row in rows[q]:
                 terms, bound = self.program.rows[row]
                 settled += bound * multipliers[row]
                 for variable, factor in terms:
                     left[variable] -= factor * multipliers[row]
             settled += sum(min(0, left[variable]) for variable in variables[q])
-        constant[self.end] = settled
+        constant[self.end] = min(max(settled, 0), _MOST)  # costs are not negative
         return constant, value

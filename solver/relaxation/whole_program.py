@@ -54,7 +54,8 @@ class Relaxed:
 
 def relax(program: LinearProgram, seconds: float, clock: Clock) -> Relaxed:
     """Solve the linear program; without a solution the bound is that of no rows."""
-    model = program.model(whole=False)
+    matrix, bounds = _rows(program)
+    model = _model(np.array(program.costs, np.int64), matrix, bounds)
     solver = model_builder.Solver("glop")
     # Costs are not negative, so that it starts feasible: several times faster than the primal.
     solver.set_solver_specific_parameters("use_dual_simplex: true")
@@ -169,21 +170,27 @@ class _Rest:
 
     def model(self) -> model_builder.Model:
         """Return the rest in whole variables for OR-Tools."""
-        model = model_builder.Model()  # type: ignore[no-untyped-call]  # ortools has no types here
-        count = len(self.free)
-        # Its stub says ndarray[float64, ...], which no array is.
-        fill: Any = model.helper.fill_model_from_sparse_data
-        fill(
-            np.zeros(count),
-            np.ones(count),
-            self.costs.astype(np.float64),
-            self.bounds.astype(np.float64),
-            np.full(len(self.bounds), np.inf),
-            self.matrix.astype(np.float64),
-        )
-        for index in range(count):
+        model = _model(self.costs, self.matrix, self.bounds)
+        for index in range(len(self.free)):
             model.helper.set_var_integrality(index, True)
         return model
+
+
+def _model(costs: Integers, matrix: csr_matrix, bounds: Integers) -> model_builder.Model:
+    """Return a program over [0, 1] for OR-Tools."""
+    model = model_builder.Model()  # type: ignore[no-untyped-call]  # ortools has no types here
+    count = len(costs)
+    # Its stub says ndarray[float64, ...], which no array is.
+    fill: Any = model.helper.fill_model_from_sparse_data
+    fill(
+        np.zeros(count),
+        np.ones(count),
+        costs.astype(np.float64),
+        bounds.astype(np.float64),
+        np.full(len(bounds), np.inf),
+        matrix.astype(np.float64),
+    )
+    return model
 
 
 def _rows(program: LinearProgram) -> tuple[csr_matrix, Integers]:
