@@ -5,7 +5,8 @@ from dataclasses import replace
 from memplan.solver.attempts import Pursuit, Side
 from memplan.solver.bounds import lower_bound
 from memplan.solver.clock import Clock
-from memplan.solver.masks.search import search_masks
+from memplan.solver.instance import Instance
+from memplan.solver.masks.search import most_important, search_masks
 from memplan.solver.progress import Reporter
 from memplan.solver.techniques import Techniques
 from tests.solver.problems import PLENTY, accepted_plan, instance_of
@@ -57,3 +58,29 @@ def accepted_plan_of_choice(pursuit: Pursuit) -> None:
 
 def test_too_little_gives_no_plan() -> None:
     assert pursue(100).best is None
+
+
+def two_layers_to_choose() -> Instance:
+    return instance_of(
+        two_layers(), PLENTY, update="auto", slice_divisors=(4, 2), criterion="uniform"
+    )
+
+
+def test_the_most_important_mask_is_everything() -> None:
+    instance = two_layers_to_choose()
+    mask = most_important(instance)
+    assert mask is not None
+    assert set(mask) == {choice.layer for choice in instance.choices}
+    units = {
+        (choice.layer, option): units
+        for choice in instance.choices
+        for option, units in zip(choice.options, choice.units, strict=True)
+    }
+    assert sum(units[layer, option] for layer, option in mask.items()) == 1_000_000
+
+
+def test_where_two_options_are_worth_the_most_there_is_no_such_mask() -> None:
+    instance = two_layers_to_choose()
+    first, *others = instance.choices
+    alike = replace(first, units=(max(first.units),) * len(first.units))
+    assert most_important(replace(instance, choices=(alike, *others))) is None
