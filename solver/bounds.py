@@ -178,7 +178,7 @@ class _Bounds:
         for _, index, live in candidates if look_back else ():
             if self.clock.over(self.until):
                 break
-            value = self._look_back(index)
+            value = self._look_back(index, found[0])
             if value > found[0]:
                 found = (value, index, live)
         value, index, live = found
@@ -281,22 +281,26 @@ class _Bounds:
                 reusable[written] = max(reusable.get(written, 0), shared)
         return value - sum(reusable.values()), live
 
-    def _look_back(self, index: int) -> int:
+    def _look_back(self, index: int, floor: int) -> int:
+        """Return the least peak of histories of a work; any figure up to ``floor`` is as good."""
         forced, beyond = frozenset(self.forced[index]), self.beyond[index]
         best = None
         for way_number, way in enumerate(self.ways[index]):
             during, _ = self._bytes_during(index, way_number, forced, beyond)
             before = forced.union(way.reads) - frozenset(self.instance.works[index].writes)
             self.nodes = _NODES
-            value = self._least_history(before, during, _DEPTH, best)
+            value = self._least_history(before, during, _DEPTH, best, floor)
             self.clock.spend(_SECONDS_PER_NODE * (_NODES - self.nodes))
             best = value if best is None else min(best, value)
         return best or 0
 
     def _least_history(
-        self, present: frozenset[int], so_far: int, depth: int, stop: int | None
+        self, present: frozenset[int], so_far: int, depth: int, stop: int | None, floor: int
     ) -> int:
-        """Return the least peak of any history that ends with all of ``present`` there."""
+        """Return the least peak of any history that ends with all of ``present`` there.
+
+        Once one has no more than ``floor``, no more are looked for.
+        """
         self.nodes -= 1
         if depth == 0 or self.nodes < 0 or (stop is not None and so_far >= stop):
             return so_far
@@ -314,9 +318,9 @@ class _Bounds:
         for value, _, way, rest in options:
             if best is not None and value >= best:
                 break
-            reached = self._least_history(rest.union(way.reads), value, depth - 1, best)
+            reached = self._least_history(rest.union(way.reads), value, depth - 1, best, floor)
             best = reached if best is None else min(best, reached)
-            if best <= so_far:
+            if best <= max(so_far, floor):
                 break
         return best if best is not None else so_far
 
