@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -28,6 +29,7 @@ from memplan.solver.warm_start import WarmStart, must_be_of
 __all__ = ["answer_of", "solve", "solver_version"]
 
 
+@functools.cache
 def solver_version() -> str:
     """Return the name and versions that, with graph and request, identify a job."""
     return f"memplan {version('memplan')} / ortools {version('ortools')}"
