@@ -52,7 +52,9 @@ def with_known(proof: Proof, known: Sequence[Proof]) -> Proof:
         proofs = [each for each in proofs if getattr(each, level) == limit]
         proofs.sort(key=lambda each: len(each.restrictions))
         used.append(proofs[0])
-    joined.restrictions = list(dict.fromkeys(r for each in used for r in each.restrictions))
+    together = list(dict.fromkeys(r for each in used for r in each.restrictions))
+    # Those that are left have all of the limits: one of them may do alone.
+    joined.restrictions = min([together, *(each.restrictions for each in proofs)], key=len)
     return joined
 
 

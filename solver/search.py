@@ -148,13 +148,17 @@ def _go_on_from(
     pursuit: Pursuit, sides: list[Side], starts: Sequence[tuple[Side, Start]], small: bool
 ) -> None:
     """Look near stored plans, which were offered; what is quick and exact comes first."""
-    if sides[0].instance.fixed and not is_settled(pursuit, sides):
-        if pursuit.techniques.line_model:
-            solve_lines(pursuit, sides, _WARM_LINE_SHARE * pursuit.left)
-            remember_proved(pursuit, sides)
-        if not small and is_proved(pursuit, sides) and not may_reorder(pursuit, sides):
-            return
     fixed = sides[0].instance.fixed
+
+    def ends() -> bool:
+        """Tell whether nothing is left to find that is worth a search."""
+        return is_proved(pursuit, sides) and not small and not may_reorder(pursuit, sides)
+
+    if fixed and pursuit.techniques.line_model and pursuit.left > 0 and not ends():
+        solve_lines(pursuit, sides, _WARM_LINE_SHARE * pursuit.left)
+        remember_proved(pursuit, sides)
+    if ends():
+        return
     if not is_settled(pursuit, sides):
         share = 0.2 if small else _WARM_NEAR_SHARE if fixed else 0.8
         look_near(pursuit, sides, starts, share * pursuit.left)
@@ -167,7 +171,7 @@ def _go_on_from(
             _solve_whole(pursuit, sides)
     elif fixed:  # the bound has schedules of its own
         _bound_recomputation(pursuit, sides, _WARM_BOUND_SHARE * pursuit.left)
-        if not is_proved(pursuit, sides) or may_reorder(pursuit, sides):
+        if not ends():
             look_again(pursuit, sides, 0.8 * pursuit.left)
     _bound_recomputation(pursuit, sides, pursuit.left)
 

@@ -110,7 +110,7 @@ def test_what_does_not_fit_is_said() -> None:
 
 def test_a_plan_that_is_passed_on_has_the_certificate_of_its_own_budget() -> None:
     graph = chain(4)
-    asked = request(graph, update="full", time_limit_seconds=3.0, deterministic=True)
+    asked = request(graph, update="full", time_limit_seconds=8.0, deterministic=True)
     roomy = solve(graph, asked).plan
     assert roomy is not None
     arena = roomy.totals.arena_bytes

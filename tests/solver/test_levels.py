@@ -62,9 +62,13 @@ def test_what_is_known_counts_only_under_the_same_limits_above() -> None:
     assert with_known(own, [less]) == Proof(importance=9, time_ns=40, restrictions=["less"])
     # The same importance: the later time counts, and bytes only of proofs with that time.
     slower = Proof(importance=10, time_ns=60, restrictions=["slower"])
-    assert with_known(own, [slower]) == Proof(
-        importance=10, time_ns=60, restrictions=["own", "slower"]
-    )
+    assert with_known(own, [slower]) == Proof(10, 60, restrictions=["slower"])
+    # One that has all of the limits does alone; without it both are needed.
+    smaller = Proof(importance=10, time_ns=60, arena_bytes=8, restrictions=["smaller"])
+    assert with_known(slower, [smaller]) == Proof(10, 60, 8, ["smaller"])
+    higher = Proof(importance=10, restrictions=["higher"])
+    later = Proof(importance=12, time_ns=99, restrictions=["later"])
+    assert with_known(higher, [later]) == Proof(importance=10, restrictions=["higher"])
     larger = Proof(importance=10, time_ns=50, arena_bytes=9)
     assert with_known(own, [larger]) == Proof(importance=10, time_ns=50, arena_bytes=9)
     # More importance, which is no news.
