@@ -50,6 +50,8 @@ WHOLE_MODEL_COMPUTATIONS = 60
 LARGEST_MODEL_COMPUTATIONS = 500
 #: A micro-batch of a large graph gets so long per operation at least, or nothing comes of it.
 _LEAST_SECONDS_PER_WORK = 2e-3
+#: Of the heuristics' time, what updating everything may take where the mask is open.
+_EVERYTHING_SHARE = 0.06
 #: For a last look at the bound, if the incumbent has changed.
 _LAST_SECONDS = 0.5
 #: Of a search from a stored plan, where the mask is given.
@@ -202,7 +204,8 @@ def _try_heuristics(pursuit: Pursuit, sides: list[Side], seconds: float) -> None
     clock = pursuit.clock
     began = clock.now()
     is_given = sides[0].instance.fixed
-    mask = sides[0].instance.mask() if is_given else _try_everything(pursuit, sides, 0.1 * seconds)
+    trial = _EVERYTHING_SHARE * seconds
+    mask = sides[0].instance.mask() if is_given else _try_everything(pursuit, sides, trial)
     until = began + (0.75 * seconds if mask is None else seconds)
     for share in (0.2, 1.0):
         if is_proved(pursuit, sides) and not (share == 1.0 and may_reorder(pursuit, sides)):
