@@ -91,8 +91,8 @@ def residual_problem(blocks: int) -> Problem:
 
     Backward: only results of ReLUs are read, so nothing else need be kept.
     """
-    sizes, costs, inputs = [8], [9], [()]
-    relus = [0]
+    sizes, costs, relus = [8], [9], [0]
+    inputs: list[tuple[int, ...]] = [()]
     for block in range(blocks):
         size = 8 if block < blocks // 2 else 4
         first = len(sizes)
