@@ -138,10 +138,10 @@ def is_settled(pursuit: Pursuit, sides: list[Side]) -> bool:
 def may_reorder(pursuit: Pursuit, sides: list[Side]) -> bool:
     """Tell whether the incumbent is proved along its own line only, which is one of many.
 
-    Lines that were searched from the start are those of small graphs, in the plain order.
+    A proof without restrictions is of all lines.
     """
     best, bound = pursuit.best, pursuit.recomputation
-    if best is None or bound is None or bound.is_plain_order:
+    if best is None or bound is None or not bound.restrictions:
         return False
     return unrestricted_proof(pursuit, sides).time_ns != best.worth.time_ns
 

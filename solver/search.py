@@ -54,6 +54,8 @@ _LEAST_SECONDS_PER_WORK = 2e-3
 _EVERYTHING_SHARE = 0.06
 #: For a last look at the bound, if the incumbent has changed.
 _LAST_SECONDS = 0.5
+#: What other orders of a small graph get whose plain order is solved exactly.
+_REORDERING_SECONDS = 3.0
 #: Of a search from a stored plan, where the mask is given.
 _WARM_LINE_SHARE = 0.25
 _WARM_NEAR_SHARE = 0.45
@@ -203,6 +205,9 @@ def _try_heuristics(pursuit: Pursuit, sides: list[Side], seconds: float) -> None
     """
     clock = pursuit.clock
     began = clock.now()
+    bound = pursuit.recomputation
+    if bound is not None and bound.is_plain_order and is_proved(pursuit, sides):
+        seconds = min(seconds, _REORDERING_SECONDS)
     is_given = sides[0].instance.fixed
     trial = _EVERYTHING_SHARE * seconds
     mask = sides[0].instance.mask() if is_given else _try_everything(pursuit, sides, trial)
