@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from memplan.ir.plan import Level, Status
-from memplan.ir.request import PlanRequest
+from memplan.solver.restrictions import suppose_a_line
 from memplan.solver.solution import Worth
 
-__all__ = ["Proof", "certify_levels", "restriction_on_computations", "with_known"]
+__all__ = ["Proof", "certify_levels", "with_known"]
 
 
 @dataclass
@@ -24,11 +24,6 @@ class Proof:
     #: No plan of that importance and time is smaller.
     arena_bytes: int | None = None
     restrictions: list[str] = field(default_factory=list)
-
-
-def restriction_on_computations(request: PlanRequest) -> str:
-    """Return what exact models suppose of every plan."""
-    return f"at most {request.modelled_computations} computations of one operation"
 
 
 def with_known(proof: Proof, known: Sequence[Proof]) -> Proof:
@@ -50,18 +45,24 @@ def with_known(proof: Proof, known: Sequence[Proof]) -> Proof:
         limit = better(limits)
         setattr(joined, level, limit)
         proofs = [each for each in proofs if getattr(each, level) == limit]
-        proofs.sort(key=lambda each: len(each.restrictions))
+        proofs.sort(key=lambda each: _narrowness(each.restrictions))
         used.append(proofs[0])
     together = list(dict.fromkeys(r for each in used for r in each.restrictions))
     # Those that are left have all of the limits: one of them may do alone.
-    joined.restrictions = min([together, *(each.restrictions for each in proofs)], key=len)
+    joined.restrictions = min([together, *(each.restrictions for each in proofs)], key=_narrowness)
     return joined
+
+
+def _narrowness(restrictions: Sequence[str]) -> tuple[bool, int]:
+    return suppose_a_line(restrictions), len(restrictions)
 
 
 def certify_levels(
     found: Worth, proof: Proof, lower_bound_bytes: int, choice: bool
 ) -> tuple[tuple[Level, ...], Status]:
     """Return the levels with bounds and gaps, and ``optimal`` only where every gap is closed.
+
+    What closes gaps along one line only is not called so: another order may be better.
 
     A lower level's bound supposes that the levels above are at their optimum, so it is kept
     only where they are.
@@ -85,7 +86,8 @@ def certify_levels(
             arena_bound if settled else lower_bound_bytes,
         )
     )
-    status: Status = "optimal" if all(level.gap == 0 for level in levels) else "feasible"
+    closed = all(level.gap == 0 for level in levels) and not suppose_a_line(proof.restrictions)
+    status: Status = "optimal" if closed else "feasible"
     return tuple(levels), status
 
 

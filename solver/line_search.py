@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from memplan.solver.attempts import Pursuit, Side, fits
-from memplan.solver.levels import restriction_on_computations
 from memplan.solver.relaxation.line_model import solve_line
 from memplan.solver.relaxation.line_optimum import MOST_ITEMS, LineOptimum, LineSearch
 from memplan.solver.relaxation.recomputation import Limited, RecomputationBound
-from memplan.solver.relaxation.timeline import RESTRICTIONS, Timeline, timeline_of
+from memplan.solver.relaxation.timeline import Timeline, timeline_of
+from memplan.solver.restrictions import ALONG_LINE, ONCE_IN_ORDER, on_computations
 from memplan.solver.schedule import Schedule, Table, live_peak
 from memplan.solver.scheduling.shifts import shifted
 from memplan.solver.scheduling.ways import fastest_ways, needed_schedule, without_unread
@@ -34,10 +34,6 @@ _SHORT_SECONDS = 0.1
 _MOST_PACKING_SECONDS = 1.0
 #: As many schedules are looked at for one that fits in live bytes.
 _MOST_SHIFTS = 50
-_ONCE_IN_ORDER = (
-    "operations run again only behind the first that may not, and between two first computations "
-    "each at most once, in order"
-)
 
 
 @dataclass
@@ -100,7 +96,7 @@ def search_along(pursuit: Pursuit, bound: RecomputationBound, seconds: float) ->
     The bound is of this line, and is raised.
     """
     best, line = pursuit.best, bound.line
-    if best is None or bound.limited is not None or not pursuit.techniques.held_search:
+    if best is None or bound.limited is not None or not pursuit.techniques.label_search:
         return
     items = sum(len(writes) for writes in line.writes[: line.forward]) + len(best.table.given)
     if line.late or not line.forward or items > MOST_ITEMS or len(line.reads) > _LARGEST_LINE:
@@ -109,11 +105,11 @@ def search_along(pursuit: Pursuit, bound: RecomputationBound, seconds: float) ->
     share = _NO_LIMIT_SECONDS if pursuit.request.deterministic else 0.3 * seconds
     found = search.by_labels(share, pursuit.clock)
     bound.line = search.line
-    bound.limited = Limited(found.extra_ns, (RESTRICTIONS[True],))
+    bound.limited = Limited(found.extra_ns, (ALONG_LINE,))
     if found.order is None:
         return
     start = tuple(dict(best.schedule).items())  # a line has one way for each
-    along = _Line(best.table, start, line, found, (RESTRICTIONS[True],), search)
+    along = _Line(best.table, start, line, found, (ALONG_LINE,), search)
     cost_ns = sum(best.table.time_ns[work][way] for work, way in best.schedule)
     if along.cost_ns + sum(line.time_ns) < cost_ns:
         side = next(side for side in pursuit.sides if side.samples == best.instance.samples)
@@ -131,15 +127,15 @@ def _solve(
     items = sum(len(writes) for writes in line.writes[: line.forward]) + len(table.given)
     if not line.late and line.forward and items <= MOST_ITEMS:
         techniques = pursuit.techniques
-        if techniques.held_search:
+        if techniques.label_search:
             along.search = LineSearch(line, room, free=True)
             share = _NO_LIMIT_SECONDS if request.deterministic else 0.3 * seconds
             along.best = along.search.by_labels(share, clock)
-            along.restrictions = () if only else (RESTRICTIONS[True],)
+            along.restrictions = () if only else (ALONG_LINE,)
         # HiGHS stops by the wall: not where plans must not differ.
         if techniques.stage_program and not request.deterministic and not _is_settled(along):
             search = LineSearch(line, room, free=False)
-            restrictions = (_ONCE_IN_ORDER,) if only else (RESTRICTIONS[True], _ONCE_IN_ORDER)
+            restrictions = (ONCE_IN_ORDER,) if only else (ALONG_LINE, ONCE_IN_ORDER)
             found = search.by_program(until - clock.now(), clock)
             _take(along, _Line(table, start, line, found, restrictions, search))
     if not _is_settled(along):
@@ -148,9 +144,9 @@ def _solve(
             pursuit.next_seed(), request.workers, clock,
         )  # fmt: skip
         limits = (
-            RESTRICTIONS[True],
-            restriction_on_computations(request),
-            _ONCE_IN_ORDER,
+            ALONG_LINE,
+            on_computations(request),
+            ONCE_IN_ORDER,
         )
         extra_ns = solved.extra_ns if solved.exact and not line.late else 0
         other = _Line(table, start, line, LineOptimum(solved.order, extra_ns, closed=False), limits)

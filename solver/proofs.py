@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 
 from memplan.ir.request import PlanRequest
 from memplan.solver.attempts import Pursuit, Side
-from memplan.solver.levels import Proof, restriction_on_computations, with_known
+from memplan.solver.levels import Proof, with_known
 from memplan.solver.relaxation.timeline import timeline_of
+from memplan.solver.restrictions import on_computations
 from memplan.solver.solution import Worth, plain_costs
 from memplan.solver.standing import Proved
 
@@ -78,7 +79,7 @@ def _is_beaten(joint: Proof, worth: Worth) -> bool:
 
 def _restrictions(request: PlanRequest, sides: list[Side]) -> list[str]:
     """Return what the joint model supposes of plans beyond what the request does."""
-    restrictions = [restriction_on_computations(request)]
+    restrictions = [on_computations(request)]
     region = sides[0].instance.region
     regions = () if request.device is None else request.device.regions
     if region is not None and sum(other.kind == "ram" for other in regions) > 1:

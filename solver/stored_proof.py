@@ -12,12 +12,11 @@ from __future__ import annotations
 
 from memplan.ir.plan import Plan
 from memplan.ir.request import PlanRequest
-from memplan.solver.levels import Proof, restriction_on_computations
+from memplan.solver.levels import Proof
+from memplan.solver.restrictions import BELIEVED, on_computations
 
-__all__ = ["BELIEVED", "stored_proof"]
+__all__ = ["stored_proof"]
 
-#: Among the restrictions of what is proved with it; so it is not passed on by its plan again.
-BELIEVED = "what the certificate of the stored plan says"
 #: What does not decide which plans a request allows.
 _OF_THE_SEARCH = {"time_limit_seconds": 1.0, "deterministic": False, "seed": 0, "workers": 1}
 
@@ -31,7 +30,7 @@ def stored_proof(plan: Plan, request: PlanRequest) -> Proof | None:
     before, certificate = plan.request, plan.certificate
     if request.budget_bytes > before.budget_bytes or _asked(before) != _asked(request):
         return None
-    if not set(certificate.restrictions) <= {restriction_on_computations(request)}:
+    if not set(certificate.restrictions) <= {on_computations(request)}:
         return None
     bounds = {level.name: level.bound for level in certificate.levels}
     # Without that level there is one mask only.

@@ -33,8 +33,8 @@ class Techniques(Switches):
     joint_model: bool = True
     #: Choose what is recomputed with the order fixed, on small graphs: by the next two, and CP-SAT.
     line_model: bool = True
-    #: ... by a search over what is held from step to step.
-    held_search: bool = True
+    #: ... by a search from the end, over what is needed from step to step.
+    label_search: bool = True
     #: ... by a whole program of the stages of the backward pass, on HiGHS.
     stage_program: bool = True
     #: Begin the joint model with the best plan so far.

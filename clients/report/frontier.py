@@ -86,12 +86,15 @@ def frontier_report(graph: OpGraph, frontier: Frontier, console: Console) -> Ren
 
 
 def _gap(plan: Plan) -> str:
-    """Return the gap of the first level that has one, with the level's name."""
+    """Return the gap of the first level that has one, with the level's name.
+
+    Without any, a plan may still be proved along its own line only.
+    """
     names = {"importance": "importance", "time_ns": "time", "arena_bytes": "arena"}
     for level in plan.certificate.levels:
         if level.gap != 0:
             return f"{names[level.name]} {'?' if level.gap is None else gap_text(level.gap)}"
-    return "optimal"
+    return "optimal" if plan.certificate.status == "optimal" else "none in its order"
 
 
 def _bar(part: float, unicode: bool) -> str:

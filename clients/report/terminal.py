@@ -213,8 +213,9 @@ def _peak(plan: Plan) -> Text:
 
 def _notes(graph: OpGraph, plan: Plan) -> Iterator[str]:
     certificate = plan.certificate
-    if certificate.status == "optimal" and certificate.restrictions:
-        yield f"optimal under: {'; '.join(certificate.restrictions)}"
+    if certificate.restrictions:
+        what = "optimal" if certificate.status == "optimal" else "gaps hold"
+        yield f"{what} under: {'; '.join(certificate.restrictions)}"
     if graph.mode == "train" and graph.importance_samples == 0 and plan.request.update == "auto":
         yield "importance is a proxy without samples; --data samples.npz measures it"
     if graph.batch_coupled_by:

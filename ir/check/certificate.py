@@ -57,8 +57,11 @@ def check_certificate(facts: Facts, findings: Findings) -> None:
     if certificate.status == "optimal":
         for name in unmet:
             findings.add(Rule.STATUS, f"said to be optimal, but {name} does not meet its bound")
-    elif certificate.levels and not unmet:
-        findings.add(Rule.STATUS, "every level meets its bound, so the plan is optimal")
+    elif certificate.levels and not unmet and not certificate.restrictions:
+        findings.add(
+            Rule.STATUS,
+            "every level meets its bound, without restrictions, so the plan is optimal",
+        )
 
 
 def _check_order(certificate: Certificate, findings: Findings) -> None:

@@ -2,20 +2,17 @@
 
 The *forward pass* of a line is what comes before the first operation that may not run again; what
 may run again and comes later is *late*.  The bound holds for plans that run operations by these
-ways, and first in this order (``RESTRICTIONS``).
+ways, and first in this order (``Timeline.restriction``).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from memplan.solver.restrictions import ALONG_LINE, ALONG_LINE_BEHIND_FORWARD
 from memplan.solver.schedule import Schedule, Table
 
-__all__ = ["RESTRICTIONS", "Timeline", "timeline_of"]
-
-_ALONG = "operations run by the ways of this plan, and first in its order"
-#: Of lines on which nothing runs again within the forward pass, and of others.
-RESTRICTIONS = {False: f"{_ALONG}; again only behind the first that may not", True: _ALONG}
+__all__ = ["Timeline", "timeline_of"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ class Timeline:
     @property
     def restriction(self) -> str:
         """Return under what a bound along this line holds."""
-        return RESTRICTIONS[self.again_in_forward]
+        return ALONG_LINE if self.again_in_forward else ALONG_LINE_BEHIND_FORWARD
 
 
 def timeline_of(table: Table, schedule: Schedule) -> Timeline | None:

@@ -2,7 +2,14 @@ from __future__ import annotations
 
 import pytest
 
+from memplan.ir.request import PlanRequest
 from memplan.solver.levels import Proof, certify_levels, with_known
+from memplan.solver.restrictions import (
+    ALONG_LINE,
+    ALONG_LINE_BEHIND_FORWARD,
+    ONCE_IN_ORDER,
+    on_computations,
+)
 from memplan.solver.solution import Worth
 
 FOUND = Worth(-70, 1_000, 400)
@@ -35,6 +42,27 @@ def test_never_optimal_with_a_gap(
     closed = (importance, time_ns, arena_bytes) == (70, 1_000, 400)
     assert (status == "optimal") == closed
     assert all(level.bound == level.value for level in levels) == closed
+
+
+@pytest.mark.parametrize("line", [ALONG_LINE, ALONG_LINE_BEHIND_FORWARD, ONCE_IN_ORDER])
+def test_what_is_proved_along_a_line_is_not_optimal(line: str) -> None:
+    of_models = on_computations(PlanRequest(budget_bytes=400, batch=1))
+    for restrictions, expected in (
+        ([of_models], "optimal"),
+        ([line], "feasible"),
+        ([line, of_models], "feasible"),
+    ):
+        proof = Proof(70, 1_000, 400, restrictions)
+        levels, status = certify_levels(FOUND, proof, 300, choice=True)
+        assert status == expected
+        assert all(level.gap == 0 for level in levels)
+
+
+def test_of_proofs_with_the_same_limits_those_along_a_line_come_last() -> None:
+    free = Proof(70, 1_000, 400, ["at most 3 computations", "everything in region SRAM"])
+    along = Proof(70, 1_000, 400, [ALONG_LINE])
+    assert with_known(along, [free]).restrictions == free.restrictions
+    assert with_known(free, [along]).restrictions == free.restrictions
 
 
 def test_lower_levels_have_no_bound_while_a_higher_one_is_open() -> None:

@@ -9,8 +9,8 @@ import pytest
 from memplan.ir.plan import Plan
 from memplan.ir.request import PlanRequest
 from memplan.solver import solve
-from memplan.solver.levels import restriction_on_computations
-from memplan.solver.stored_proof import BELIEVED, stored_proof
+from memplan.solver.restrictions import BELIEVED, on_computations
+from memplan.solver.stored_proof import stored_proof
 from tests.solver.problems import request, worth_of
 from tests.support.brute_force import brute_force, smallest_arena
 from tests.support.hand_graphs import chain
@@ -82,7 +82,7 @@ def test_what_holds_along_a_line_is_left_where_it_is() -> None:
         certificate = plan.certificate.model_copy(update={"restrictions": restrictions})
         return plan.model_copy(update={"certificate": certificate})
 
-    of_models = restriction_on_computations(plan.request)
+    of_models = on_computations(plan.request)
     for kept in ((), (of_models,)):
         proof = stored_proof(restricted(*kept), plan.request)
         assert proof is not None and proof.restrictions == [*kept, BELIEVED]
@@ -97,7 +97,7 @@ def test_exact_models_say_what_they_suppose_in_these_words() -> None:
     assert best is not None
     answers = [solve(graph, _with(asked, budget_bytes=size)) for size in (best.arena_bytes, 10**6)]
     said = {text for a in answers if a.plan for text in a.plan.certificate.restrictions}
-    assert said <= {restriction_on_computations(asked)}
+    assert said <= {on_computations(asked)}
 
 
 def test_a_believed_bound_is_listed_and_not_passed_on() -> None:

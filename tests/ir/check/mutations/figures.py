@@ -187,7 +187,8 @@ def optimal_with_a_gap(case: Case) -> Iterator[Plan]:
 
 @mutation(Rule.STATUS, alone=True)
 def feasible_without_a_gap(case: Case) -> Iterator[Plan]:
-    yield _settled(case.plan, len(case.plan.certificate.levels))
+    plan = _settled(case.plan, len(case.plan.certificate.levels))
+    yield with_certificate(plan, restrictions=())
 
 
 def _settled(plan: Plan, count: int) -> Plan:
