@@ -2,7 +2,9 @@
 
     python -m benchmarks.planners [--instances FOLDER] [--budgets 0.7,0.5] [--seconds 60]
 
-    python -m benchmarks.planners --only resnet50-224,vgg16-224 --budgets 0.8,0.6,0.5,0.4
+    python -m benchmarks.planners --networks [--budgets 0.8,0.6,0.5,0.4]
+
+The second measures the networks at 224, and writes a section of its own.
 
 Lines are kept in ``build/`` as they are measured, so that an interrupted run goes on where it
 stopped; the section of the document is written from all of them.
@@ -22,7 +24,7 @@ from benchmarks.planners.lines import Line, Smallest, measure, smallest_bytes
 from benchmarks.planners.networks import NETWORKS
 from benchmarks.planners.problem import Problem
 from benchmarks.planners.registry import ABOUT, PLANNERS
-from benchmarks.planners.report import budget_table, section
+from benchmarks.planners.report import budget_table, networks_section, section
 from benchmarks.planners.worker import Worker
 from benchmarks.sections import write_section
 
@@ -62,7 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if own:
             print(f"{name}\n{budget_table(own)}\n")
     command = shlex.join(["python", "-m", "benchmarks.planners", *given])
-    write_section(options.output, "planners", section(chosen, least, command, _described(options)))
+    if options.networks:
+        write_section(options.output, "planners-networks", networks_section(chosen, command))
+    else:
+        text = section(chosen, least, command, _described(options))
+        write_section(options.output, "planners", text)
     return 0
 
 
@@ -73,8 +79,8 @@ def _measure(
     lines: dict[tuple[str, float, str, float], Line],
     smallest: dict[tuple[str, str, float], Smallest],
 ) -> None:
-    for fraction in options.budgets:
-        for planner in options.planners:
+    for planner in options.planners:
+        for fraction in options.budgets:
             key = (problem.name, fraction, planner, options.seconds)
             if key in lines:
                 continue
@@ -86,7 +92,7 @@ def _measure(
                 f"peak {line.peak_bytes} of {line.budget_bytes}, arena {line.arena_bytes}, "
                 f"cost {line.cost} >= {line.cost_bound}, {line.wall_seconds} s {line.note}"
             )
-    if options.probe_seconds <= 0:
+    if options.probe_seconds <= 0 or options.networks:
         return
     for planner in options.planners:
         least = (problem.name, planner, options.probe_seconds)
@@ -100,7 +106,8 @@ def _measure(
 
 def _problems(options: argparse.Namespace) -> list[Problem]:
     if not options.instances:
-        return list(default_instances(options.only))
+        named = options.only or (tuple(NETWORKS) if options.networks else ())
+        return list(default_instances(named))
     problems = from_folder(options.instances)
     return [problem for problem in problems if not options.only or problem.name in options.only]
 
@@ -115,6 +122,9 @@ def _parser() -> argparse.ArgumentParser:
         type=_words,
         default=(),
         help=f"names of instances; large networks by name only: {', '.join(NETWORKS)}",
+    )
+    parser.add_argument(
+        "--networks", action="store_true", help="the networks, without their smallest bytes"
     )
     parser.add_argument("--budgets", type=_fractions, default=(0.7, 0.5), help="of plain peak")
     parser.add_argument("--seconds", type=float, default=60.0, help="limit of each planner")

@@ -10,12 +10,15 @@ from pydantic import BaseModel, ConfigDict
 from benchmarks.planners.answer import check_offsets
 from benchmarks.planners.packed import packed
 from benchmarks.planners.problem import Problem, simulate
+from benchmarks.planners.registry import UNLIMITED
 from benchmarks.planners.worker import Run, Worker
 
 __all__ = ["Line", "Smallest", "measure", "smallest_bytes"]
 
 #: Packing a schedule of a planner that chooses no addresses may take so long, in seconds.
 _PACKING_SECONDS = 3.0
+#: What planners that know no limit may take of it.
+_UNLIMITED_GRACE = 30.0
 #: Bisection ends where the bracket is narrower than this part of the plain peak.
 _NARROW = 0.005
 
@@ -77,7 +80,8 @@ def measure(
 ) -> Line:
     """Run a planner at a fraction of the plain peak, and replay its answer."""
     budget = int(fraction * problem.plain_peak_bytes)
-    run = worker.run(planner, problem, budget, seconds)
+    grace = _UNLIMITED_GRACE if planner in UNLIMITED else 2.0
+    run = worker.run(planner, problem, budget, seconds, grace)
     facts = _replayed(problem, run, budget)
     bound = run.attempt.cost_bound if run.attempt else None
     if bound is not None:

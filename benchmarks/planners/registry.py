@@ -17,7 +17,7 @@ from benchmarks.planners.ours import memplan
 from benchmarks.planners.rotor import rotor
 from benchmarks.planners.sequential import sequential
 
-__all__ = ["ABOUT", "PLANNERS"]
+__all__ = ["ABOUT", "PLANNERS", "UNLIMITED"]
 
 _HEURISTICS: Mapping[str, Planner] = {
     "chen": chen,
@@ -40,6 +40,9 @@ PLANNERS: Mapping[str, Planner] = MappingProxyType(
         "min-cut": min_cut,
     }
 )
+
+#: Has no time limit, and answers for every budget at once.
+UNLIMITED = frozenset({"min-cut"})
 
 #: What each is, for the reader of a table.
 ABOUT: Mapping[str, str] = MappingProxyType(

@@ -9,7 +9,7 @@ from benchmarks.machine import describe_machine, versions
 from benchmarks.planners.lines import Line, Smallest
 from benchmarks.table import markdown_table
 
-__all__ = ["budget_table", "gap", "section", "smallest_table"]
+__all__ = ["budget_table", "gap", "networks_section", "section", "smallest_table"]
 
 _SECTION = """\
 ## memplan and published planners on one common graph
@@ -47,6 +47,25 @@ operation, prove that there is no plan in its space.
 {smallest}
 """
 
+_NETWORKS_SECTION = """\
+## memplan and published planners on networks at 224
+
+| measured by | `{command}` |
+| --- | --- |
+| on | {date}, commit {commits} (`+`: with changes) |
+| machine | {machine} |
+| versions | {versions} |
+| time limit | {seconds} s of wall time for each |
+
+The same problem for all, the same simulator and the same rules as above. Budgets are parts of the
+peak of live bytes of the plain order. In each cell: what recomputation costs, in % of one plain
+step, and in brackets the gap that the planner itself proves, in % of the step (memplan's along the
+order of its plan, where its certificate says so). *Seconds*: wall, on average. memplan chooses
+addresses, too, in the same time: *live bytes fit* says of a plan that its arena exceeds the budget.
+
+{tables}
+"""
+
 _WORDS = {"infeasible": "proved: none", "none": "no plan", "n/a": "n/a", "failed": "failed"}
 
 
@@ -77,6 +96,48 @@ def section(
         tables="\n\n".join(tables),
         smallest=smallest_table(smallest) if smallest else "Not measured.",
     )
+
+
+def networks_section(lines: Sequence[Line], command: str) -> str:
+    """Return a section with one table per network, one row per planner, one column per budget."""
+    tables = []
+    for instance in dict.fromkeys(line.instance for line in lines):
+        own = [line for line in lines if line.instance == instance]
+        tables.append(
+            f"### {instance}\n\n{own[0].operations} operations, plain peak "
+            f"{own[0].plain_peak_bytes:,} bytes\n\n{_planner_table(own)}"
+        )
+    return _NETWORKS_SECTION.format(
+        command=command,
+        date=f"{datetime.now(UTC):%Y-%m-%d}",
+        commits=", ".join(dict.fromkeys(line.commit for line in lines)),
+        machine=describe_machine(),
+        versions=versions(),
+        seconds=_numbers({line.seconds_limit for line in lines}),
+        tables="\n\n".join(tables),
+    )
+
+
+def _planner_table(lines: Sequence[Line]) -> str:
+    fractions = sorted({line.budget_fraction for line in lines}, reverse=True)
+    rows = []
+    for planner in dict.fromkeys(line.planner for line in lines):
+        own = {line.budget_fraction: line for line in lines if line.planner == planner}
+        seconds = sum(line.wall_seconds for line in own.values()) / len(own)
+        cells = (_cell(own[part]) if part in own else "" for part in fractions)
+        rows.append([planner, *cells, f"{seconds:.1f}"])
+    header = ("planner", *(f"{part:g}" for part in fractions), "seconds")
+    return markdown_table(header, rows, left=1)
+
+
+def _cell(line: Line) -> str:
+    """Return what a planner came to at one budget, in a few words."""
+    if line.outcome != "plan" or line.cost is None:
+        return _WORDS.get(line.outcome, line.outcome)
+    proved = gap(line)
+    extra = f"{100 * (line.cost / line.base_cost - 1):.2f}"
+    words = extra if proved is None else f"{extra} ({proved:.2f})"
+    return f"{words}, live bytes fit" if (line.arena_bytes or 0) > line.budget_bytes else words
 
 
 def gap(line: Line) -> float | None:

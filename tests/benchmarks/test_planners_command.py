@@ -69,6 +69,12 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     text = output.read_text()
     assert "4 operations, plain peak 55 bytes, cost of a step 30" in text
     assert "`chen-greedy`" in text and "--budgets 1,0.9" in text
+    calls = Here.calls
+    assert command.main([*common, "chen,checkmate", "--networks"]) == 0
+    assert Here.calls == calls  # the same lines, in another form
+    both = output.read_text()
+    assert both.startswith(text.rstrip()) and "| planner   |" in both
+    assert "### small" in both.removeprefix(text.rstrip())
 
 
 def test_every_planner_is_described() -> None:
