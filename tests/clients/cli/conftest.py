@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from memplan.clients import pipeline
 from memplan.ir.answer import Answer
 from memplan.ir.graph import OpGraph
-from memplan.ir.plan import Plan
 from memplan.ir.request import PlanRequest
 from tests.support.answers import found
 from tests.support.hand_graphs import chain
@@ -37,9 +34,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[PlanRequest]:
     def solve(
         graph: OpGraph,
         request: PlanRequest,
-        progress: Callable[[Any], None] | None = None,
-        stop: Callable[[], bool] | None = None,
-        start: Plan | None = None,
+        *rest: object,
     ) -> Answer:
         requests.append(request)
         return found(graph, request)

@@ -29,7 +29,7 @@ _SLOW_PLAN = (
     _LISTENING
     + """
 from memplan.clients import pipeline
-def solve(graph, request, progress, stop, start):
+def solve(graph, request, *rest):
     print("started", flush=True)
     time.sleep(60)
 pipeline.solve = solve
@@ -43,7 +43,7 @@ _EMPTY_HANDED = (
     + """
 from memplan.clients import pipeline
 from memplan.ir.answer import Answer
-def solve(graph, request, progress, stop, start):
+def solve(graph, request, progress, stop, *rest):
     print("started", flush=True)
     while not stop():
         time.sleep(0.01)

@@ -76,7 +76,7 @@ def test_no_plan_no_file(
     monkeypatch.setattr(
         pipeline,
         "solve",
-        lambda graph, request, progress, stop, start: not_found(graph, request, proved=proved),
+        lambda graph, request, *rest: not_found(graph, request, proved=proved),
     )
     plan_file = tmp_path / "plan.json"
     assert main([str(graph_file), "--budget", "1KB", "-o", str(plan_file)]) == code
