@@ -23,6 +23,8 @@ class Techniques(Switches):
     greedy: bool = True
     #: Search over what greedy runs evict first, alike in layers that are alike; else at random.
     priorities: bool = True
+    #: ... from what minimum cuts would keep, on large graphs.
+    minimum_cuts: bool = True
     #: Recompute as deep as it takes, by a pebble game, where nothing else fits.
     pebbling: bool = True
     #: Anneal over schedules: add, drop and move recomputations.

@@ -79,7 +79,8 @@ def find_schedules(
     add_deep(_PEBBLING_SHARES[0])
     if techniques.greedy:
         share = _greedy_share(len(begin), again=bool(known)) if techniques.annealing else 1.0
-        gathering.climb(orders, clock.now() + share * seconds, kinds=techniques.priorities)
+        end = clock.now() + share * seconds
+        gathering.climb(orders, end, kinds=techniques.priorities, cuts=techniques.minimum_cuts)
     add_deep(_PEBBLING_SHARES[1])
     if techniques.annealing and found.least and clock.now() < until:
         gathering.anneal(until)
