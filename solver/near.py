@@ -98,7 +98,7 @@ def near_schedules(
         order = _first_computations(gathering.nearest)
         if live_peak(table, order) is not None:
             end = clock.now() + greedy_share * (until - clock.now())
-            gathering.climb([order], end, kinds=techniques.priorities, cuts=techniques.minimum_cuts)
+            gathering.climb([order], end, kinds=techniques.priorities)
     if techniques.annealing and gathering.starts and not clock.over(until):
         gathering.anneal(until)
     return found

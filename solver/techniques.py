@@ -19,12 +19,12 @@ class Techniques(Switches):
     lean_starts: bool = True
     #: Put faster ways back into a start that fits.
     hasten: bool = True
+    #: Keep what minimum cuts keep, and run the rest again as far as it takes; on large graphs.
+    minimum_cuts: bool = True
     #: Recompute and evict greedily, with many random starts.
     greedy: bool = True
     #: Search over what greedy runs evict first, alike in layers that are alike; else at random.
     priorities: bool = True
-    #: ... from what minimum cuts would keep, on large graphs.
-    minimum_cuts: bool = True
     #: Recompute as deep as it takes, by a pebble game, where nothing else fits.
     pebbling: bool = True
     #: Anneal over schedules: add, drop and move recomputations.

@@ -1,14 +1,15 @@
-"""What minimum cuts would keep for the backward pass: weights that greedy runs start with.
+"""Schedules that keep what minimum cuts keep, and run the rest again as far as a limit asks for.
 
-torch's partitioner keeps what a minimum cut between the forward pass and its readers behind it
-says, in bytes, where operations that cost much for their bytes are not run again (Chen, Zheng and
-Rodrigues, "min-cut rematerialization" of functorch).  Where the border lies between dear and cheap
-is tried in several places.  A greedy run evicts what is kept last, and the rest only as far as the
-limit asks for it, so it mostly costs less than the partition.
+torch's partitioner keeps the fewest bytes from which the backward pass can compute what it reads
+without running anything dear again: a minimum cut of the forward pass (functorch's "min-cut
+rematerialization").  Which operations are dear is a matter of time per byte; the border is tried
+where prices jump.  With one cut everything is cheap, and most bytes are spared.  The whole
+partition recomputes too much for most limits, so what the limit does not need is left out again.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,32 +21,80 @@ from scipy.sparse.csgraph import (  # type: ignore[import-untyped]
     maximum_flow,
 )
 
+from memplan.solver.clock import WALL, Clock
+from memplan.solver.local_search.leave_out import with_less_recomputed
 from memplan.solver.schedule import Table
+from memplan.solver.scheduling.ways import without_unread
 
-__all__ = ["kept_by_cut", "weights_of_cuts"]
+__all__ = ["kept_by_cut", "schedules_of_cuts"]
 
-Steps = Sequence[tuple[int, int]]
+Steps = tuple[tuple[int, int], ...]
 Reals = NDArray[np.float64]
 
-#: Borders between cheap and dear: parts of the operations, by time per byte, that may run again.
-_PARTS = (0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-#: Logarithm of the weight of what is kept: it is evicted behind all else.
-_KEPT = 60.0
+#: Borders between cheap and dear: where prices jump most, so many of them.
+_BORDERS = 6
+#: Parts of the limit: where live bytes just fit, addresses seldom do.
+_AIMS = (1.0, 0.995, 0.98)
+_ORDERS = 2
 #: scipy counts flows in 32 bits.
 _UNBOUNDED = 1 << 30
 _SOURCE, _SINK = 0, 1
+#: Of a cut and its schedule, per step of the order; measured.
+_SECONDS_PER_STEP = 5e-6
 
 
-def weights_of_cuts(table: Table, order: Steps) -> list[Reals]:
-    """Return logarithms of weights of items, per different cut; empty where nothing runs again."""
-    network = _Network.of(table, order)
-    borders = np.unique(np.quantile(network.prices, _PARTS)) if network.items else ()
-    weights = []
-    for kept in dict.fromkeys(network.cut(border) for border in borders):
-        one = np.zeros(len(table.size))
-        one[sorted(kept)] = _KEPT
-        weights.append(one)
-    return weights
+def schedules_of_cuts(
+    table: Table,
+    orders: Sequence[Steps],
+    limit_bytes: int,
+    until: float,
+    clock: Clock = WALL,
+) -> list[Steps]:
+    """Return schedules along the first of the orders, with as little recomputed as the limit allows.
+
+    Those of cuts that keep too many bytes exceed the limit, and come as they are.  What is begun
+    when the clock reaches ``until`` is ended.
+    """
+    found: dict[Steps, None] = {}
+    for order in orders[:_ORDERS]:
+        network = _Network.of(table, order)
+        cuts = dict.fromkeys(network.cut(border) for border in network.borders())
+        clock.spend(_SECONDS_PER_STEP * len(order) * (1 + len(cuts)))
+        for kept in cuts:
+            if clock.over(until):
+                return list(found)
+            steps = tuple(without_unread(table, _with_recomputation(table, order, kept)))
+            for part in _AIMS:
+                aim = int(part * limit_bytes)
+                found[with_less_recomputed(table, steps, aim, math.inf, clock)] = None
+    return list(found)
+
+
+def _with_recomputation(table: Table, order: Steps, kept: frozenset[int]) -> list[tuple[int, int]]:
+    """Return the order, in which what is not kept runs again right before it is first needed."""
+    works, way_of = table.instance.works, dict(order)
+    steps: list[tuple[int, int]] = []
+    ran: set[int] = set()
+    back = {item for item, size in enumerate(table.size) if not size or item in kept}
+    for work, way in order:
+        if works[work].recomputable:
+            ran.update(table.writes[work])
+        else:
+            missing = [item for item in table.reads[work][way] if item in ran and item not in back]
+            while missing:
+                item = missing[-1]
+                producer = table.producer[item]
+                operands = table.reads[producer][way_of[producer]]
+                before = [one for one in operands if one in ran and one not in back]
+                missing += before
+                if before:
+                    continue
+                missing.pop()
+                if item not in back:
+                    steps.append((producer, way_of[producer]))
+                    back.update(table.writes[producer])
+        steps.append((work, way))
+    return steps
 
 
 def kept_by_cut(table: Table, order: Steps, border: float) -> frozenset[int]:
@@ -104,6 +153,14 @@ class _Network:
             for work, way in again
         ]
         return cls(items, edges, np.array(prices), tuple(written))
+
+    def borders(self) -> list[float]:
+        """Return the prices behind which the next is much higher, and the highest."""
+        distinct = np.unique(self.prices[self.prices > 0])
+        if not len(distinct):
+            return []
+        jumps = np.argsort(distinct[1:] / distinct[:-1])[::-1][:_BORDERS]
+        return [float(distinct[jump]) for jump in jumps] + [float(distinct[-1])]
 
     def cut(self, border: float) -> frozenset[int]:
         """Return the items that a minimum cut behind everything dear goes through."""

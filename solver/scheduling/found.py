@@ -63,7 +63,7 @@ class Gathering:
         """The start that exceeds the limit least; of those that do not, the fastest."""
         return min(self.starts, key=lambda steps: self.starts[steps])
 
-    def climb(self, orders: Sequence[Steps], until: float, *, kinds: bool, cuts: bool) -> None:
+    def climb(self, orders: Sequence[Steps], until: float, *, kinds: bool) -> None:
         """Greedy runs along some orders."""
         self.starts |= climb(
             self.table,
@@ -75,7 +75,6 @@ class Gathering:
             self.clock,
             workers=self.table.instance.request.workers,
             kinds=kinds,
-            cuts=cuts,
         )
 
     def anneal(self, until: float) -> None:

@@ -9,6 +9,7 @@ from memplan.solver.clock import WALL, Clock
 from memplan.solver.local_search import anneal
 from memplan.solver.local_search.flat import flatten
 from memplan.solver.schedule import Table, live_peak
+from memplan.solver.scheduling.cuts import schedules_of_cuts
 from memplan.solver.scheduling.deep import deep_within, deepest
 from memplan.solver.scheduling.found import Found, Gathering
 from memplan.solver.scheduling.greedy import GreedyRuns, random_exponents
@@ -24,6 +25,8 @@ Steps = tuple[tuple[int, int], ...]
 
 #: What a greedy run and its measurement take, per step of the schedule that it makes; measured.
 _SECONDS_PER_STEP = 5e-6
+#: Share of the time for what minimum cuts keep; other searches find it where there are fewer steps.
+_CUT_SHARE, _CUT_STEPS = 0.2, 500
 #: Share of the time for greedy runs, where annealing follows: on small and on large graphs.  A move
 #: of annealing costs as much as the schedule is long, and changes as little.
 _GREEDY_SHARES = (0.25, 0.85)
@@ -76,11 +79,14 @@ def find_schedules(
         for steps in deep_within(table, orders, limit_bytes, end, clock, seed):
             gathering.add(steps)
 
+    if techniques.minimum_cuts and len(begin) >= _CUT_STEPS:
+        end = clock.now() + _CUT_SHARE * (until - clock.now())
+        for steps in schedules_of_cuts(table, orders, limit_bytes, end, clock):
+            gathering.add(steps)
     add_deep(_PEBBLING_SHARES[0])
     if techniques.greedy:
         share = _greedy_share(len(begin), again=bool(known)) if techniques.annealing else 1.0
-        end = clock.now() + share * seconds
-        gathering.climb(orders, end, kinds=techniques.priorities, cuts=techniques.minimum_cuts)
+        gathering.climb(orders, clock.now() + share * seconds, kinds=techniques.priorities)
     add_deep(_PEBBLING_SHARES[1])
     if techniques.annealing and found.least and clock.now() < until:
         gathering.anneal(until)

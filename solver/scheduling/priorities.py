@@ -24,7 +24,6 @@ from memplan.solver.clock import Clock
 from memplan.solver.local_search.flat import Flat, Scratch, flatten, scratch_for, to_schedule
 from memplan.solver.local_search.measure import measure, without_unread
 from memplan.solver.schedule import Table
-from memplan.solver.scheduling.cuts import weights_of_cuts
 from memplan.solver.scheduling.greedy import GreedyRuns
 from memplan.solver.scheduling.repeats import kinds_of_items
 
@@ -39,11 +38,6 @@ _SECONDS_PER_STEP, _SECONDS_PER_RUN = 2.5e-7, 6e-5
 _SECONDS_PER_TURN = 0.1
 #: How much worse, as a part of the time, a step may be at first.
 _WARM = 1e-3
-#: Graphs of fewer steps have few enough weights to be found by climbing.
-_LARGE_STEPS = 500
-#: What a cut takes per step of the order; measured.
-_SECONDS_PER_CUT_STEP = 2e-5
-_AIMS_OF_CUTS = (1.0, 0.985)
 #: Part of the runs that start at random.
 _RANDOM = 0.12
 
@@ -81,7 +75,6 @@ def climb(
     *,
     workers: int = 1,
     kinds: bool = True,
-    cuts: bool = True,
 ) -> dict[Steps, tuple[int, int]]:
     """Run greedily along orders until the clock reaches ``until``; at least twice along each.
 
@@ -89,7 +82,6 @@ def climb(
         on_better: called with each schedule that is the best of its climber so far.
         workers: climbers that run side by side.
         kinds: whether there are weights at all; else every run starts at random.
-        cuts: whether minimum cuts are among the first weights, on large graphs.
 
     Returns:
         The best schedule of each climber, with its overflow in byte-steps and its time.
@@ -98,15 +90,11 @@ def climb(
         return {}
     flat = flatten(table, limit_bytes)
     kind_of = kinds_of_items(table)
-    began = clock.now()
-    kept: list[Reals] = []
-    if cuts and kinds and len(orders[0]) >= _LARGE_STEPS:
-        kept = weights_of_cuts(table, orders[0])
-        clock.spend(_SECONDS_PER_CUT_STEP * len(kept) * len(orders[0]))
     climbers = [
-        _Climber(table, flat, orders, kind_of if kinds else None, kept, seed * 7919 + number)
+        _Climber(table, flat, orders, kind_of if kinds else None, seed * 7919 + number)
         for number in range(workers)
     ]
+    began = clock.now()
     move_seconds = _SECONDS_PER_RUN + _SECONDS_PER_STEP * max(len(order) for order in orders)
     rounds = max(2, int(_SECONDS_PER_TURN / move_seconds))
     turn = 0
@@ -140,7 +128,6 @@ class _Climber:
         flat: Flat,
         orders: Sequence[Steps],
         kind_of: NDArray[np.int64] | None,
-        kept: Sequence[Reals],
         seed: int,
     ) -> None:
         self.flat = flat
@@ -162,14 +149,6 @@ class _Climber:
             for item in sorted(recomputable):
                 members.setdefault(int(self.kind_of[item]), []).append(item)
             self.members = list(members.values())
-        # Plain exponents along each order, then what cuts keep along the first.
-        none = np.zeros(self.kinds), np.zeros(len(self.kind_of))
-        self.first = [_Point(which, 1.0, np.ones(3), False, *none) for which in range(len(orders))]
-        self.first += [
-            _Point(0, aim, np.ones(3), True, none[0], weights)
-            for weights in kept
-            for aim in _AIMS_OF_CUTS
-        ]
         self.number = 0
         self.current: _Reached | None = None
         self.best: _Reached | None = None
@@ -190,10 +169,11 @@ class _Climber:
                 self.current = reached
 
     def _next(self) -> _Point:
-        """Return the next point: what is tried first, some at random, and then by climbing."""
-        if self.number < len(self.first):
-            return self.first[self.number]
-        few = self.number < len(self.first) + 2 * len(self.runs) + 20
+        """Return the next point: each order with plain exponents first."""
+        if self.number < len(self.runs):
+            none = np.zeros(self.kinds), np.zeros(len(self.kind_of))
+            return _Point(self.number, 1.0, np.ones(3), False, *none)
+        few = self.number < 3 * len(self.runs) + 20
         if few or self.current is None or not self.has_weights or self.chance.random() < _RANDOM:
             return self._random()
         return self._near(self.current.point)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from itertools import combinations
 
 import pytest
 
+from benchmarks.planners.ours import as_graph, as_request
+from benchmarks.planners.torch_graphs import traced
 from memplan.solver.build_instance import build_instance
-from memplan.solver.schedule import Table
-from memplan.solver.scheduling.cuts import kept_by_cut, weights_of_cuts
+from memplan.solver.local_search.leave_out import with_less_recomputed
+from memplan.solver.schedule import Table, live_peak
+from memplan.solver.scheduling.cuts import kept_by_cut, schedules_of_cuts
+from memplan.solver.scheduling.found import time_of
 from memplan.solver.scheduling.orders import starting_orders
 from tests.solver.problems import request
 from tests.support.random_graphs import random_graph
@@ -60,7 +65,7 @@ def test_fewest_bytes_that_are_enough(seed: int) -> None:
     ]
     assert len(items) <= 12
     if not items:
-        assert weights_of_cuts(table, order) == []
+        assert schedules_of_cuts(table, [order], 0, math.inf) == []
     for border in (0.0, 0.02, 0.1, 1.0, 1e9):
         kept = kept_by_cut(table, order, border)
         assert _is_enough(table, order, border, kept)
@@ -73,9 +78,31 @@ def test_fewest_bytes_that_are_enough(seed: int) -> None:
         assert sum(table.size[item] for item in kept) == least
 
 
-def test_weights_tell_what_is_kept() -> None:
-    table, order = _table(0)
-    weights = weights_of_cuts(table, order)
-    assert weights
-    assert len({tuple(one) for one in weights}) == len(weights)
-    assert all(set(one) <= {0.0, one.max()} for one in weights)
+@pytest.mark.parametrize("seed", range(12))
+def test_schedules_are_valid_and_recompute_no_more_than_the_limit_asks(seed: int) -> None:
+    table, order = _table(seed)
+    plain, roomy = live_peak(table, order), 1 << 40
+    assert plain is not None
+    assert schedules_of_cuts(table, [order], roomy, math.inf) in ([order], [])
+    for limit in (plain - 1, plain // 2):
+        for steps in schedules_of_cuts(table, [order], limit, math.inf):
+            peak = live_peak(table, steps)
+            assert peak is not None
+            if peak <= limit:
+                assert with_less_recomputed(table, steps, limit, math.inf) == steps
+
+
+def test_a_chain_with_cheap_parts_keeps_the_dear_ones() -> None:
+    problem = traced("conv-bn-relu-7").problem
+    budget = problem.plain_peak_bytes * 7 // 10
+    graph = as_graph(problem)
+    table = Table.of(build_instance(graph, as_request(budget, 1.0), 1))
+    order = starting_orders(table, traced_only=True)[0]
+    found = [
+        steps
+        for steps in schedules_of_cuts(table, [order], budget, math.inf)
+        if (live_peak(table, steps) or budget + 1) <= budget
+    ]
+    extra = min(time_of(table, steps) for steps in found) - time_of(table, order)
+    dearest = max(table.time_ns[work][way] for work, way in order)
+    assert 0 < extra < dearest  # no convolution runs again
