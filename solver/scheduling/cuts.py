@@ -9,7 +9,6 @@ partition recomputes too much for most limits, so what the limit does not need i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,8 +32,8 @@ Reals = NDArray[np.float64]
 
 #: Borders between cheap and dear: where prices jump most, so many of them.
 _BORDERS = 6
-#: Parts of the limit: where live bytes just fit, addresses seldom do.
-_AIMS = (1.0, 0.995, 0.98)
+#: Parts of the limit, the likeliest first: where live bytes just fit, addresses seldom do.
+_AIMS = (0.995, 0.98, 1.0)
 _ORDERS = 2
 #: scipy counts flows in 32 bits.
 _UNBOUNDED = 1 << 30
@@ -50,23 +49,24 @@ def schedules_of_cuts(
     until: float,
     clock: Clock = WALL,
 ) -> list[Steps]:
-    """Return schedules along the first of the orders, with as little recomputed as the limit allows.
+    """Return schedules along the first orders, with as little recomputed as the limit allows.
 
     Those of cuts that keep too many bytes exceed the limit, and come as they are.  What is begun
-    when the clock reaches ``until`` is ended.
+    when the clock reaches ``until`` may take as long again.
     """
+    last = until + (until - clock.now())
     found: dict[Steps, None] = {}
     for order in orders[:_ORDERS]:
         network = _Network.of(table, order)
         cuts = dict.fromkeys(network.cut(border) for border in network.borders())
         clock.spend(_SECONDS_PER_STEP * len(order) * (1 + len(cuts)))
         for kept in cuts:
-            if clock.over(until):
-                return list(found)
             steps = tuple(without_unread(table, _with_recomputation(table, order, kept)))
             for part in _AIMS:
+                if clock.over(until):
+                    return list(found)
                 aim = int(part * limit_bytes)
-                found[with_less_recomputed(table, steps, aim, math.inf, clock)] = None
+                found[with_less_recomputed(table, steps, aim, last, clock)] = None
     return list(found)
 
 

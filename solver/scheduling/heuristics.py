@@ -26,7 +26,7 @@ Steps = tuple[tuple[int, int], ...]
 #: What a greedy run and its measurement take, per step of the schedule that it makes; measured.
 _SECONDS_PER_STEP = 5e-6
 #: Share of the time for what minimum cuts keep; other searches find it where there are fewer steps.
-_CUT_SHARE, _CUT_STEPS = 0.2, 500
+_CUT_SHARE, _CUT_STEPS = 0.3, 500
 #: Share of the time for greedy runs, where annealing follows: on small and on large graphs.  A move
 #: of annealing costs as much as the schedule is long, and changes as little.
 _GREEDY_SHARES = (0.25, 0.85)
