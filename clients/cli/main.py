@@ -14,6 +14,7 @@ __all__ = ["console", "main"]
 
 def console() -> NoReturn:
     """Run ``plan`` as a process, which ends here."""
+    _keep_stdout()
     code = main()
     if _left_behind():
         # A solver thread may still be in native code; nothing of it may run at interpreter exit.
@@ -21,6 +22,21 @@ def console() -> NoReturn:
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _keep_stdout() -> None:
+    """Keep standard output for results: what solvers print by themselves goes to stderr."""
+    stream = sys.stdout
+    if not isinstance(stream, io.TextIOWrapper):
+        return  # closed
+    try:
+        own = os.fdopen(os.dup(stream.fileno()), "wb")
+        os.dup2(2, stream.fileno())
+    except OSError:
+        return  # without stderr there is nowhere else to print
+    sys.stdout = io.TextIOWrapper(
+        own, encoding=stream.encoding, errors=stream.errors, line_buffering=stream.line_buffering
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -101,3 +102,31 @@ def test_help_and_usage_errors_import_nothing_heavy() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "[0, 2, 0] []"
+
+
+_NOISY = """
+import os
+from memplan.clients import pipeline
+from memplan.clients.cli import console
+from memplan.ir.answer import Answer
+def solve(graph, request, *rest):
+    os.write(1, b"printed by a solver\\n")
+    return Answer(
+        status="undecided", plan=None, lower_bound_bytes=0, smallest_found_bytes=None,
+        baseline_bytes=0,
+    )
+pipeline.solve = solve
+console()
+"""
+
+
+def test_what_solvers_print_is_not_among_the_results(graph_file: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _NOISY, str(graph_file), "--budget", "1MB", "--format", "json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 4
+    assert json.loads(done.stdout)["status"] == "undecided"
+    assert "printed by a solver" in done.stderr
