@@ -60,7 +60,7 @@ def frontier_svg(graph: OpGraph, frontier: Frontier) -> str:
         return _LEFT + part * (_WIDTH - _LEFT - _RIGHT)
 
     name = escape(printable(graph.name, 60))
-    what = " and ".join(panel.name for panel in panels) or "budgets"
+    what = ("importance and time" if len(panels) > 1 else "time") if panels else "budgets"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
         f'width="{_WIDTH}" height="{height}" role="img">',
@@ -80,8 +80,7 @@ def frontier_svg(graph: OpGraph, frontier: Frontier) -> str:
     for number, panel in enumerate(panels):
         top = _TOP + number * (_PANEL_HEIGHT + _BETWEEN)
         parts += _drawn(panel, top, x, x(last))
-    for tick in range(_TICKS):
-        size_bytes = low + (last - low) * tick // (_TICKS - 1)
+    for size_bytes in _byte_ticks(low, last):
         parts.append(
             f'<text x="{x(size_bytes):.1f}" y="{bottom + 22}" text-anchor="middle">'
             f"{format_bytes(size_bytes)}</text>"
@@ -144,6 +143,12 @@ def _ticks(highest: int) -> list[int]:
     magnitude = 10 ** (len(str(least)) - 1)
     step = next(part * magnitude for part in (1, 2, 5, 10) if part * magnitude >= least)
     return [step * number for number in range(-(-max(1, highest) // step) + 1)]
+
+
+def _byte_ticks(low: int, high: int) -> list[int]:
+    """Return the multiples of a power of two from ``low`` to ``high``, as many as there is room."""
+    step = 1 << max(1, (high - low) // 3).bit_length() - 1
+    return list(range(-(-low // step) * step, high + 1, step))
 
 
 def _drawn(panel: _Panel, top: int, x: Callable[[float], float], right: float) -> list[str]:

@@ -34,7 +34,12 @@ def format_count(number: int) -> str:
 
 
 def gap_text(gap: float) -> str:
-    """Return a gap in per cent, rounded up: only what is proved is shown as 0.0 %."""
+    """Return a gap in per cent, rounded up: only what is proved is shown as 0.0 %.
+
+    Where a plan updates little, its importance is many times below the bound: no figure helps then.
+    """
+    if gap > 1:
+        return "over 100 %"
     return f"{math.ceil(1000 * gap - 1e-9) / 10:.1f} %"
 
 

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from memplan.clients.report.frontier import frontier_report, summarize_frontier
-from memplan.clients.report.frontier_svg import _ticks, frontier_svg
+from memplan.clients.report.frontier_svg import _byte_ticks, _ticks, frontier_svg
 from memplan.ir.answer import Answer, Explanation
 from memplan.ir.frontier import Frontier, FrontierPoint
 from memplan.ir.graph import OpGraph
@@ -95,3 +95,17 @@ def test_the_picture(graph: OpGraph, drawn: Frontier) -> None:
 )
 def test_ticks_are_round_and_reach_over_the_highest(highest: int, ticks: list[int]) -> None:
     assert _ticks(highest) == ticks
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (0, 1, [0, 1]),
+        (3, 11, [4, 6, 8, 10]),
+        (0, 4096, [0, 1024, 2048, 3072, 4096]),
+        (100_000, 262_144, [131_072, 163_840, 196_608, 229_376, 262_144]),
+        (9 * 1024**2, 61 * 1024**2, [16 * 1024**2, 32 * 1024**2, 48 * 1024**2]),
+    ],
+)
+def test_sizes_on_the_axis_are_round(low: int, high: int, ticks: list[int]) -> None:
+    assert _byte_ticks(low, high) == ticks

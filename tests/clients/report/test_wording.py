@@ -36,7 +36,15 @@ def test_only_all_of_it_is_shown_as_all(share: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("gap", "text"), [(0.0, "0.0 %"), (1e-6, "0.1 %"), (0.001, "0.1 %"), (0.4026, "40.3 %")]
+    ("gap", "text"),
+    [
+        (0.0, "0.0 %"),
+        (1e-6, "0.1 %"),
+        (0.001, "0.1 %"),
+        (0.4026, "40.3 %"),
+        (1.0, "100.0 %"),
+        (36.03, "over 100 %"),
+    ],
 )
 def test_only_what_is_proved_is_shown_as_no_gap(gap: float, text: str) -> None:
     assert gap_text(gap) == text
