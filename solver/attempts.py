@@ -78,7 +78,7 @@ class Side:
             self._least_time_ns[key] = linear_time_lower_bound(table, seconds, self.clock)
         return self._least_time_ns[key]
 
-    def memory_estimate(self, reach_samples: int = 12) -> MemoryEstimate:
+    def memory_estimate(self, reach_samples: int = 24) -> MemoryEstimate:
         """Return the additive estimate of what update masks take; made once."""
         if self._estimate is None:
             self._estimate = estimate_memory(self.instance, reach_samples)

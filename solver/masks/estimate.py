@@ -21,7 +21,9 @@ That is at least as good as MCUNetV3's evolutionary search and TinyTrain's prefi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ortools.sat.python import cp_model
 
@@ -35,7 +37,7 @@ from memplan.solver.masks.knapsack import fill
 from memplan.solver.schedule import Table, live_peak
 from memplan.solver.scheduling.orders import starting_schedules
 
-__all__ = ["MemoryEstimate", "OptionCost", "choose_mask", "estimate_memory"]
+__all__ = ["MemoryEstimate", "OptionCost", "choose_mask", "estimate_memory", "sampled_steps"]
 
 Mask = dict[str, LayerUpdate]
 
@@ -83,25 +85,65 @@ def estimate_memory(instance: Instance, reach_samples: int | None = None) -> Mem
     """Return the estimate for an instance with open update options.
 
     Args:
-        reach_samples: measure ``reach`` at about so many layers only, and let those between have
-            that of the layer before them, which is the larger as a rule; None: at every layer.
+        reach_samples: measure ``reach`` at so many layers only, which takes long on large graphs;
+            None: at every layer.
     """
-    count = len(instance.choices)
-    every = 1 if reach_samples is None else max(1, count // reach_samples)
-    layers = []
-    reach = 0
     saved = _SavedBytes(instance)
-    for index, choice in enumerate(instance.choices):
-        updates = [update for update in choice.options if update is not None]
-        if updates and (index % every == 0 or not reach):
-            reach = _reach_bytes(instance, updates[0])  # the first option is the cheapest
-        layers.append(_option_costs(instance, index, choice, reach, saved))
+    reaches = _reaches(instance, reach_samples)
     return MemoryEstimate(
         fixed_bytes=sum(
             instance.aligned(store.size_bytes[0]) for store in instance.stores if store.choice < 0
         ),
-        layers=tuple(layers),
+        layers=tuple(
+            _option_costs(instance, index, choice, reaches[index], saved)
+            for index, choice in enumerate(instance.choices)
+        ),
     )
+
+
+def _reaches(instance: Instance, samples: int | None) -> list[int]:
+    """Return the reach of each layer, in traced order; see ``sampled_steps``."""
+    cheapest = [  # the first option is
+        next((update for update in choice.options if update is not None), None)
+        for choice in instance.choices
+    ]
+    layers = [update for update in cheapest if update is not None]
+    measured = iter(
+        sampled_steps(len(layers), samples, lambda layer: _reach_bytes(instance, layers[layer]))
+    )
+    return [0 if update is None else next(measured) for update in cheapest]
+
+
+def sampled_steps(count: int, samples: int | None, measure: Callable[[int], int]) -> list[int]:
+    """Return ``measure`` of 0 .. count - 1, which changes by steps, from so many samples of it.
+
+    Half of the samples are spread evenly, and the rest goes to where the largest steps are.  What
+    lies between two samples has the value of the one before it.
+
+    Args:
+        samples: None: everything is measured.
+    """
+    if not count:
+        return []
+    samples = count if samples is None else min(samples, count)
+    even = samples if samples == count else max(1, samples // 2)
+    places = {number * (count - 1) // max(1, even - 1) for number in range(even)}
+    known = {place: measure(place) for place in sorted(places)}
+    while len(known) < samples:
+        taken = sorted(known)
+        steps = [
+            (abs(known[left] - known[right]), -left, (left + right) // 2)
+            for left, right in pairwise(taken)
+            if right - left > 1 and known[left] != known[right]
+        ]
+        if not steps:
+            break
+        middle = max(steps)[2]
+        known[middle] = measure(middle)
+    values = [known[0]]
+    for place in range(1, count):
+        values.append(known.get(place, values[-1]))
+    return values
 
 
 def _option_costs(

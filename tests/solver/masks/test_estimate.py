@@ -2,8 +2,15 @@ from __future__ import annotations
 
 from itertools import product
 
+import pytest
+
 from memplan.ir.request import LayerUpdate
-from memplan.solver.masks.estimate import MemoryEstimate, OptionCost, choose_mask
+from memplan.solver.masks.estimate import (
+    MemoryEstimate,
+    OptionCost,
+    choose_mask,
+    sampled_steps,
+)
 
 
 def option(layer: str, channels: int, importance: int, own: int, reach: int) -> OptionCost:
@@ -48,3 +55,28 @@ def test_the_knapsack_is_exact() -> None:
         else:
             assert bytes_of(chosen) == min(map(bytes_of, every_mask()))
     assert 5 < fitting < 39
+
+
+STEPS = [90] * 5 + [70] * 22 + [65] + [40] * 60 + [10] * 12
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3, 10, 24, 99, 100, 1000, None])
+def test_steps_are_found_with_few_samples(samples: int | None) -> None:
+    measured: list[int] = []
+
+    def measure(place: int) -> int:
+        measured.append(place)
+        return STEPS[place]
+
+    values = sampled_steps(len(STEPS), samples, measure)
+    most = 100 if samples is None else min(samples, 100)
+    assert len(measured) == len(set(measured)) <= most
+    assert all(values[place] == STEPS[place] for place in measured)
+    # What falls is nowhere estimated too low; a quarter of the samples shows every step.
+    assert all(value >= step for value, step in zip(values, STEPS, strict=True))
+    if most >= 24:
+        assert values == STEPS
+
+
+def test_nothing_is_measured_of_nothing() -> None:
+    assert sampled_steps(0, 5, lambda _: 1) == []
