@@ -157,7 +157,8 @@ def _loss_inputs(
     shape = tuple(output.shape)
     if not shape or shape[0] != batch:
         raise ModelError(
-            f"{name}: the output of shape {shape} does not begin with the batch {batch}"
+            f"{name}: the output of shape {shape} does not begin with the batch {batch}; a model "
+            "returns its predictions for each sample, and --loss says what is done with them"
         )
     if settings.loss == "mse":
         wanted, dtype = shape, output.dtype

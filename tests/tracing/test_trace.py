@@ -167,7 +167,7 @@ def test_a_buffer_that_the_forward_pass_writes_is_refused() -> None:
 @pytest.mark.parametrize(
     ("module", "options", "message"),
     [
-        (nn.Flatten(0), {}, "does not begin with the batch"),
+        (nn.Flatten(0), {}, "does not begin with the batch .* predictions for each sample"),
         (nn.Unflatten(1, (1, 1, 1, 6)), {}, "use --loss mse"),
         (nn.Linear(6, 4), {"loss": "mse", "target": "input"}, "use --target labels"),
     ],
