@@ -45,6 +45,8 @@ Steps = tuple[tuple[int, int], ...]
 
 #: What carrying a schedule over to another mask takes, per step; measured.
 _SECONDS_PER_STEP = 5e-5
+#: With less per step, a packing that is not found at once is seldom found at all.
+_PACKING_SECONDS_PER_STEP = 2e-4
 
 
 @dataclass
@@ -63,6 +65,8 @@ class Side:
     infeasible: bool = False
     #: Schedules to go on from, the latest, per mask.
     _known: dict[frozenset[LayerUpdate], list[Steps]] = field(default_factory=dict)
+    #: Per mask, fewer live bytes than fit: what packing exceeded the room by, and a little more.
+    lowered_bytes: dict[frozenset[LayerUpdate], int] = field(default_factory=dict)
     _estimate: MemoryEstimate | None = None
     _least_time_ns: dict[frozenset[LayerUpdate], int] = field(default_factory=dict)
 
@@ -243,6 +247,9 @@ def try_mask(pursuit: Pursuit, side: Side, mask: Mask, seconds: float) -> bool:
     table = Table.of(instance)
     until = pursuit.clock.now() + seconds
     limit = instance.room_bytes
+    key = frozenset(mask.values())
+    if pursuit.best is None:  # first of all something that fits
+        limit -= side.lowered_bytes.get(key, 0)
     known = side.known(mask)
     if not known:
         known += carried_from_best(pursuit, table)
@@ -267,6 +274,7 @@ def try_mask(pursuit: Pursuit, side: Side, mask: Mask, seconds: float) -> bool:
             return True
         if overshoot is not None:
             limit = int(limit - 1.1 * overshoot)
+            side.lowered_bytes[key] = instance.room_bytes - limit
     return False
 
 
@@ -279,8 +287,11 @@ def pack_found(pursuit: Pursuit, table: Table, found: Found, seconds: float) -> 
     request, instance = pursuit.request, table.instance
     until = pursuit.clock.now() + seconds
     least: int | None = None
-    for number, (_, _, schedule) in enumerate(found.fitting):
-        share = max(0.05, (until - pursuit.clock.now()) / (len(found.fitting) - number))
+    # Rather a few for long enough than all in vain: they are alike, as a rule.
+    steps = max((len(schedule) for _, _, schedule in found.fitting), default=1)
+    tried = found.fitting[: max(1, int(seconds / (_PACKING_SECONDS_PER_STEP * steps)))]
+    for number, (_, _, schedule) in enumerate(tried):
+        share = max(0.05, (until - pursuit.clock.now()) / (len(tried) - number))
         solution = place(
             table,
             schedule,

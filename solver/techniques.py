@@ -21,6 +21,8 @@ class Techniques(Switches):
     hasten: bool = True
     #: Keep what minimum cuts keep, and run the rest again as far as it takes; on large graphs.
     minimum_cuts: bool = True
+    #: Keep what crosses the borders of segments, and run segments again, on one level or two.
+    segments: bool = True
     #: Recompute and evict greedily, with many random starts.
     greedy: bool = True
     #: Search over what greedy runs evict first, alike in layers that are alike; else at random.

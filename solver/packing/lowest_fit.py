@@ -18,6 +18,7 @@ __all__ = ["ORDERS", "improve_order", "lowest_fit", "lowest_fit_of"]
 #: Sort keys that have been found to work on training schedules, the best first.
 ORDERS: dict[str, Callable[[Rectangle], tuple[int, ...]]] = {
     "size": lambda r: (-r.size, r.start - r.end),
+    "size_end": lambda r: (-r.size, -r.end),  # equal sizes alone then take no more than they must
     "area": lambda r: (-r.size * (r.end - r.start), -r.size),
     "lifetime": lambda r: (r.start - r.end, -r.size),  # Melon's lifetime-aware pool
     "lifetime_size": lambda r: (-r.size * (r.end - r.start) ** 2, -r.size),

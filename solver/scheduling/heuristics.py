@@ -15,6 +15,7 @@ from memplan.solver.scheduling.found import Found, Gathering
 from memplan.solver.scheduling.greedy import GreedyRuns, random_exponents
 from memplan.solver.scheduling.hasten import hastened
 from memplan.solver.scheduling.orders import starting_orders
+from memplan.solver.scheduling.segments import schedules_of_segments
 from memplan.solver.scheduling.ways import needed_schedule, plain_ways
 from memplan.solver.techniques import Techniques
 from memplan.solver.time_bound import trip_time_lower_bound
@@ -27,6 +28,8 @@ Steps = tuple[tuple[int, int], ...]
 _SECONDS_PER_STEP = 5e-6
 #: Share of the time for what minimum cuts keep; other searches find it where there are fewer steps.
 _CUT_SHARE, _CUT_STEPS = 0.3, 500
+#: Shares of the time for segments that run again: where something fits, and where nothing does.
+_SEGMENTS_SHARES = (0.1, 0.25)
 #: Share of the time for greedy runs, where annealing follows: on small and on large graphs.  A move
 #: of annealing costs as much as the schedule is long, and changes as little.
 _GREEDY_SHARES = (0.25, 0.85)
@@ -82,6 +85,11 @@ def find_schedules(
     if techniques.minimum_cuts and len(begin) >= _CUT_STEPS:
         end = clock.now() + _CUT_SHARE * (until - clock.now())
         for steps in schedules_of_cuts(table, orders, limit_bytes, end, clock):
+            gathering.add(steps)
+    if techniques.segments:
+        share = _SEGMENTS_SHARES[0 if found.fitting else 1]
+        end = clock.now() + share * (until - clock.now())
+        for steps in schedules_of_segments(table, orders, limit_bytes, end, clock):
             gathering.add(steps)
     add_deep(_PEBBLING_SHARES[0])
     if techniques.greedy:
