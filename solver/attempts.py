@@ -45,6 +45,8 @@ Steps = tuple[tuple[int, int], ...]
 
 #: What carrying a schedule over to another mask takes, per step; measured.
 _SECONDS_PER_STEP = 5e-5
+#: As many masks have their tables kept: those that the stages of a search come back to.
+_MOST_TABLES = 4
 #: With less per step, a packing that is not found at once is seldom found at all.
 _PACKING_SECONDS_PER_STEP = 2e-4
 
@@ -69,12 +71,22 @@ class Side:
     lowered_bytes: dict[frozenset[LayerUpdate], int] = field(default_factory=dict)
     _estimate: MemoryEstimate | None = None
     _least_time_ns: dict[frozenset[LayerUpdate], int] = field(default_factory=dict)
+    _tables: dict[frozenset[LayerUpdate], Table] = field(default_factory=dict)
+
+    def table(self, mask: Mask) -> Table:
+        """Return the table of the instance with this mask; the latest are kept."""
+        key = frozenset(mask.values())
+        table = self._tables.pop(key, None) or Table.of(fix_mask(self.instance, mask))
+        self._tables[key] = table
+        if len(self._tables) > _MOST_TABLES:
+            del self._tables[next(iter(self._tables))]
+        return table
 
     def least_time_ns(self, mask: Mask) -> int:
         """Return a proven bound on the time of every plan of this mask; found once."""
         key = frozenset(mask.values())
         if key not in self._least_time_ns:
-            table = Table.of(fix_mask(self.instance, mask))
+            table = self.table(mask)
             if not self.linear:
                 return time_lower_bound(table)
             # Without a limit where nothing may depend on the wall.
@@ -195,7 +207,7 @@ def cannot_improve(pursuit: Pursuit, side: Side, mask: Mask) -> bool:
     """Tell whether every plan of this mask is worse than the incumbent."""
     if pursuit.best is None or not pursuit.techniques.micro_batch_bounds:
         return False
-    table = Table.of(fix_mask(side.instance, mask))
+    table = side.table(mask)
     importance = sum(choice.units[0] for choice in table.instance.choices)
     best = pursuit.best.worth
     return (-importance, time_lower_bound(table)) > (best.minus_importance, best.time_ns)
@@ -203,7 +215,7 @@ def cannot_improve(pursuit: Pursuit, side: Side, mask: Mask) -> bool:
 
 def carry_over(pursuit: Pursuit, side: Side, mask: Mask) -> bool:
     """Tell whether the incumbent's schedule, with what else ``mask`` needs, fits as it is."""
-    table = Table.of(fix_mask(side.instance, mask))
+    table = side.table(mask)
     for steps in carried_from_best(pursuit, table):
         side.known(mask).append(steps)
         if offer_as_it_is(pursuit, table, steps):
@@ -241,10 +253,10 @@ def try_mask(pursuit: Pursuit, side: Side, mask: Mask, seconds: float) -> bool:
     """
     if pursuit.best is not None and pursuit.clock.stop():
         return False
-    instance = fix_mask(side.instance, mask)
+    table = side.table(mask)
+    instance = table.instance
     if instance.limit_bytes < instance.store_bytes - instance.alignment_bytes:
         return False
-    table = Table.of(instance)
     until = pursuit.clock.now() + seconds
     limit = instance.room_bytes
     key = frozenset(mask.values())
@@ -313,8 +325,8 @@ def pack_found(pursuit: Pursuit, table: Table, found: Found, seconds: float) -> 
 
 def shrink(pursuit: Pursuit, side: Side, mask: Mask, seconds: float) -> None:
     """Look for the smallest plan of a mask, whatever it costs."""
-    instance = fix_mask(side.instance, mask)
-    table = Table.of(instance)
+    table = side.table(mask)
+    instance = table.instance
     clock, until = pursuit.clock, pursuit.clock.now() + seconds
     found = smallest_peak(
         table,

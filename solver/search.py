@@ -12,10 +12,19 @@ from functools import partial
 
 from memplan.ir.graph import OpGraph
 from memplan.ir.request import PlanRequest
-from memplan.solver.attempts import Mask, Pursuit, Side, cannot_improve, shrink, try_mask
+from memplan.solver.attempts import (
+    Mask,
+    Pursuit,
+    Side,
+    cannot_improve,
+    offer_as_it_is,
+    shrink,
+    try_mask,
+)
 from memplan.solver.bounds import ByteBound, lower_bound
 from memplan.solver.build_instance import build_instance
 from memplan.solver.clock import Clock
+from memplan.solver.collector import old_objects_left_alone
 from memplan.solver.joint import build_joint_model, default_computations
 from memplan.solver.joint.lexicographic import solve_levels
 from memplan.solver.levels import Proof, with_known
@@ -38,6 +47,7 @@ from memplan.solver.proofs import (
 from memplan.solver.relaxation.timeline import timeline_of
 from memplan.solver.restore import Start
 from memplan.solver.schedule import NO_LIMIT
+from memplan.solver.scheduling.orders import starting_schedules
 from memplan.solver.solution import Solution
 from memplan.solver.techniques import Techniques
 from memplan.solver.warm_start import WarmStart, look_again, look_near, offer_stored
@@ -93,10 +103,20 @@ def search(
     Raises:
         RequestError: the request contradicts the graph, or does not allow what it starts from.
     """
-    clock = clock or Clock()
+    with old_objects_left_alone():
+        return _search(graph, request, techniques, progress, clock or Clock(), start or WarmStart())
+
+
+def _search(
+    graph: OpGraph,
+    request: PlanRequest,
+    techniques: Techniques,
+    progress: Callable[[Progress], None] | None,
+    clock: Clock,
+    start: WarmStart,
+) -> Outcome:
     deadline = clock.now() + request.time_limit_seconds
     pursuit = Pursuit(request, techniques, Reporter(progress), deadline, clock)
-    start = start or WarmStart()
     if start.plans:
         pursuit.deadline = clock.now() + start.share * request.time_limit_seconds
     pursuit.proofs = start.proofs
@@ -211,17 +231,22 @@ def _try_heuristics(pursuit: Pursuit, sides: list[Side], seconds: float) -> None
     is_given = sides[0].instance.fixed
     trial = _EVERYTHING_SHARE * seconds
     mask = sides[0].instance.mask() if is_given else _try_everything(pursuit, sides, trial)
+    tried = sides
+    if mask is not None and not is_given:
+        tried = [side for side in sides if not is_hopeless(pursuit, side, dict(mask))]
     until = began + (0.75 * seconds if mask is None else seconds)
     for share in (0.2, 1.0):
         if is_proved(pursuit, sides) and not (share == 1.0 and may_reorder(pursuit, sides)):
             return
-        for number, side in enumerate(sides):
+        for number, side in enumerate(tried):
             whole = max(0.0, until - clock.now())
+            if pursuit.best is not None and not whole:
+                break
             if mask is None:
-                search_masks(pursuit, side, share * whole / (len(sides) - number))
+                search_masks(pursuit, side, share * whole / (len(tried) - number))
             elif not cannot_improve(pursuit, side, mask):
                 pursuit.tell(f"schedule, micro-batch {side.samples}")
-                rivals = sum(not cannot_improve(pursuit, other, mask) for other in sides[number:])
+                rivals = sum(not cannot_improve(pursuit, other, mask) for other in tried[number:])
                 least = min(0.3 * whole, _LEAST_SECONDS_PER_WORK * len(side.instance.works))
                 try_mask(pursuit, side, mask, max(least, share * whole / rivals))
         _bound_recomputation(pursuit, sides, 0.3 * (until - clock.now()))
@@ -235,12 +260,19 @@ def _try_everything(pursuit: Pursuit, sides: list[Side], seconds: float) -> Mask
     if mask is None:
         return None
     until = pursuit.clock.now() + seconds
-    for number, side in enumerate(sides):
+    pursuit.tell("update everything")
+    open_sides = [side for side in sides if not is_hopeless(pursuit, side, mask)]
+    # Of few samples it may fit as it is, which is seen at once.
+    for side in open_sides:
+        table = side.table(mask)
+        if any(offer_as_it_is(pursuit, table, tuple(s)) for s in starting_schedules(table)):
+            return mask
+    for number, side in enumerate(open_sides):
         if pursuit.clock.over(until):
             break
         pursuit.tell(f"update everything, micro-batch {side.samples}")
-        share = (until - pursuit.clock.now()) / (len(sides) - number)
-        if not is_hopeless(pursuit, side, mask) and try_mask(pursuit, side, mask, share):
+        share = (until - pursuit.clock.now()) / (len(open_sides) - number)
+        if try_mask(pursuit, side, mask, share):
             return mask
     return None
 
