@@ -30,6 +30,7 @@ from benchmarks.large_table import Line, section
 from benchmarks.machine import commit
 from benchmarks.sections import write_section
 from benchmarks.sequential import estimates_of, plan_sequentially
+from benchmarks.split_heads import SplitHeads
 from examples.bert import Bert
 from examples.causal_transformer import CausalTransformer
 from examples.seeding import seeded
@@ -79,6 +80,11 @@ def bert(layers: int) -> Model:
     )
 
 
+def split_heads(layers: int, heads: int) -> Model:
+    """A decoder with every head by itself: thousands of operations."""
+    return seeded(lambda: SplitHeads(_VOCABULARY, _LENGTH, _WIDTH, layers, heads)), (_tokens(),)
+
+
 def _tokens() -> Tensor:
     generator = torch.Generator().manual_seed(7)
     return torch.randint(0, _VOCABULARY, (_BATCH, _LENGTH), generator=generator)
@@ -105,6 +111,8 @@ CASES: Mapping[str, Case] = MappingProxyType(
         "gpt2-12, Adam": Case(lambda: gpt2(12), optimizer="adam", parts=(0.6, 0.5)),
         "gpt2-12, mask open": Case(lambda: gpt2(12), update="auto", parts=(0.6, 0.5, 0.3)),
         "gpt2-24": Case(lambda: gpt2(24)),
+        "split-12": Case(lambda: split_heads(12, 8), parts=(0.6, 0.5)),
+        "split-24": Case(lambda: split_heads(24, 6), parts=(0.6, 0.5)),
         "bert-12": Case(lambda: bert(12), parts=(0.6, 0.5)),
     }
 )

@@ -63,6 +63,47 @@ def _bert_small() -> Example:
     return Bert(30522, 512, 512, 4, 8, 2), (torch.zeros(_BATCH, 128, dtype=torch.int64),)
 
 
+def _resnet50_without_norms() -> nn.Module:
+    """Of its operations more are dear, so that recomputation costs more than with norms."""
+    model = _of_example(resnet50)
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.BatchNorm2d):
+                setattr(module, name, nn.Identity())
+    return model
+
+
+class _UnrolledLstm(nn.Module):
+    """Two layers of 256 over 32 tokens: the same step 64 times, of which nothing is dear."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(1000, 256)
+        self.cells = nn.ModuleList(nn.Linear(512, 1024) for _ in range(2))
+        self.head = nn.Linear(256, 1000)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        embedded = self.embedding(tokens)
+        states = [(torch.zeros_like(embedded[:, 0]),) * 2 for _ in self.cells]
+        results = []
+        for step in range(tokens.shape[1]):
+            value = embedded[:, step]
+            for layer, cell in enumerate(self.cells):
+                hidden, state = states[layer]
+                gates = cell(torch.cat((value, hidden), 1)).chunk(4, 1)
+                kept = torch.sigmoid(gates[1]) * state
+                state = kept + torch.sigmoid(gates[0]) * torch.tanh(gates[2])
+                value = torch.sigmoid(gates[3]) * torch.tanh(state)
+                states[layer] = value, state
+            results.append(value)
+        head: Tensor = self.head(torch.stack(results, 1))
+        return head
+
+
+def _lstm() -> Example:
+    return _UnrolledLstm(), (torch.zeros(16, 32, dtype=torch.int64),)
+
+
 NETWORKS: Mapping[str, Callable[[], Example]] = MappingProxyType(
     {
         "vgg16-224": partial(_on_images, _vgg16),
@@ -70,6 +111,8 @@ NETWORKS: Mapping[str, Callable[[], Example]] = MappingProxyType(
         "bert-small-128": _bert_small,
         "mobilenet-v2-224": partial(_on_images, partial(_of_example, mobilenet_v2)),
         "resnet50-224": partial(_on_images, partial(_of_example, resnet50)),
+        "resnet50-no-norm-224": partial(_on_images, _resnet50_without_norms),
         "densenet121-224": partial(_on_images, partial(_of_example, densenet121)),
+        "lstm-32": _lstm,
     }
 )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from torch import nn
 
 from benchmarks.planners.instances import default_instances
 from benchmarks.planners.networks import NETWORKS
@@ -16,6 +17,12 @@ def test_large_networks_are_instances_by_name() -> None:
     # 15.3 GMACs an image forward in the convolutions, and about twice that backward.
     assert 3 * 8 * 15.3e9 < problem.base_cost < 3.3 * 8 * 15.3e9
     assert simulate(problem, range(problem.count)).peak_bytes == problem.plain_peak_bytes
+
+
+def test_a_network_without_norms_has_none() -> None:
+    module, _ = NETWORKS["resnet50-no-norm-224"]()
+    kinds = [type(each) for each in module.modules()]
+    assert nn.BatchNorm2d not in kinds and kinds.count(nn.Conv2d) == 53
 
 
 def test_all_of_them_are_known_to_the_partitioner() -> None:
