@@ -14,8 +14,8 @@ def old_objects_left_alone() -> Iterator[None]:
     """Let the collector pass over everything that exists now, until the context ends.
 
     A traced graph and the modules around it are hundreds of thousands of objects that all stay.  A
-    search makes many of its own, and each full collection would look through all of them: up to a
-    half of the time of choosing masks.  Whoever has frozen objects already is left alone.
+    search makes many of its own, and each full collection would look through all of them: about a
+    third of the time of choosing masks.  Whoever has frozen objects already is left alone.
     """
     if gc.get_freeze_count():
         yield
