@@ -28,6 +28,7 @@ from memplan.solver.time_bound import linear_time_lower_bound, time_lower_bound
 
 __all__ = [
     "Mask",
+    "OtherMicroBatches",
     "Pursuit",
     "Side",
     "cannot_improve",
@@ -110,6 +111,18 @@ class Side:
 
 
 @dataclass
+class OtherMicroBatches:
+    """Bounds on recomputation of micro-batches other than the incumbent's, along its line.
+
+    They end with the line.
+    """
+
+    line: Timeline
+    #: None: the incumbent's schedule cannot be carried over.
+    bounds: dict[int, RecomputationBound | None] = field(default_factory=dict)
+
+
+@dataclass
 class Pursuit:
     """The state of a search: what was found so far, and the time that is left."""
 
@@ -126,6 +139,8 @@ class Pursuit:
 
     #: What recomputation must cost along the line of the latest incumbent that was bounded.
     recomputation: RecomputationBound | None = None
+    #: The same of other micro-batches.
+    other_micro_batches: OtherMicroBatches | None = None
     #: What was proved before of every plan that this request allows.
     proofs: Sequence[Proof] = ()
     #: What was proved of the request when it was last looked at.

@@ -7,6 +7,7 @@ fast as anything along the line; where they do not, annealing mends them.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from memplan.solver.attempts import Pursuit, Steps, fits
 from memplan.solver.local_search import anneal
@@ -39,13 +40,13 @@ def offer_schedules(pursuit: Pursuit, bound: RecomputationBound) -> None:
     if best is None:
         return
     table = best.table
-    first = list(dict(best.schedule).items())  # a line has one way for each
+    first, again = _ways(best.schedule)
     side = next(side for side in pursuit.sides if side.samples == best.instance.samples)
     known = side.known(best.instance.mask())
     new = sorted(bound.take_schedules(), key=lambda one: (one.excess_bytes, one.extra_ns))
     fitting = sum(not one.exceeding for one in new)
     for one in new[: fitting + _MOST_MENDED]:
-        steps = _fitting(pursuit, table, [first[place] for place in one.order])
+        steps = _fitting(pursuit, table, _steps(one.order, first, again))
         if steps is None or pursuit.best is None:
             continue
         if _time_ns(table, steps) >= _time_ns(table, pursuit.best.schedule):
@@ -76,6 +77,24 @@ def _pack(pursuit: Pursuit, table: Table, steps: Steps) -> None:
                 break
         else:
             return
+
+
+def _ways(schedule: Steps) -> tuple[Steps, Steps]:
+    """Return the first computations, and by which ways they run again, or would."""
+    first: dict[int, int] = {}
+    for work, way in schedule:
+        first.setdefault(work, way)
+    return tuple(first.items()), tuple(dict(schedule).items())
+
+
+def _steps(order: Sequence[int], first: Steps, again: Steps) -> list[tuple[int, int]]:
+    """Return an order of positions as steps."""
+    seen: set[int] = set()
+    steps = []
+    for position in order:
+        steps.append((again if position in seen else first)[position])
+        seen.add(position)
+    return steps
 
 
 def _fitting(pursuit: Pursuit, table: Table, schedule: list[tuple[int, int]]) -> Steps | None:

@@ -75,7 +75,9 @@ def solve_lines(pursuit: Pursuit, sides: Sequence[Side], seconds: float) -> None
         table = Table.of(instance)
         start = needed_schedule(table, fastest_ways(table))
         line = timeline_of(table, start)
-        if line is None or len(start) > _LARGEST_LINE or live_peak(table, start) is None:
+        if line is None or not line.is_exact or len(start) > _LARGEST_LINE:
+            continue
+        if live_peak(table, start) is None:
             continue
         pursuit.tell(f"recomputation in order, micro-batch {side.samples}")
         along = _solve(pursuit, table, start, line, seconds / len(sides))
@@ -97,6 +99,8 @@ def search_along(pursuit: Pursuit, bound: RecomputationBound, seconds: float) ->
     """
     best, line = pursuit.best, bound.line
     if best is None or bound.limited is not None or not pursuit.techniques.label_search:
+        return
+    if not line.is_exact:
         return
     items = sum(len(writes) for writes in line.writes[: line.forward]) + len(best.table.given)
     if line.late or not line.forward or items > MOST_ITEMS or len(line.reads) > _LARGEST_LINE:
@@ -123,7 +127,7 @@ def _solve(
     clock, request, room = pursuit.clock, pursuit.request, table.instance.room_bytes
     until = clock.now() + seconds
     only = _is_only_line(table, start, line)
-    along = _Line(table, start, line, LineOptimum(None, 0, closed=False), (line.restriction,))
+    along = _Line(table, start, line, LineOptimum(None, 0, closed=False), line.restrictions)
     items = sum(len(writes) for writes in line.writes[: line.forward]) + len(table.given)
     if not line.late and line.forward and items <= MOST_ITEMS:
         techniques = pursuit.techniques

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from memplan.ir.request import PlanRequest
 from memplan.solver.attempts import Pursuit, Side
 from memplan.solver.levels import Proof, with_known
+from memplan.solver.other_micro_batches import least_time_of_others
 from memplan.solver.relaxation.timeline import timeline_of
 from memplan.solver.restrictions import on_computations
 from memplan.solver.solution import Worth, plain_costs
@@ -182,12 +183,19 @@ def _retention_proof(pursuit: Pursuit, sides: list[Side], free: Proof) -> Proof 
     own = outside + best.instance.trips * bound.trip_time_ns
     if own > best.worth.time_ns:
         return None  # this plan is none of those that the bound is about
-    mask = best.instance.mask()
-    others = [side.least_time_ns(mask) for side in sides if side.samples != best.instance.samples]
-    restrictions = [*bound.restrictions, *_of_resident_batches(sides)]
-    proof = Proof(free.importance, min([own, *others]), restrictions=restrictions)
-    if bound.limited is not None and own == best.worth.time_ns and len(sides) == 1:
-        proof.arena_bytes = bound.limited.arena_bytes
+    supposed = bound.restrictions
+    if len(sides) == 1:
+        proof = Proof(free.importance, own)
+        if bound.limited is not None and own == best.worth.time_ns:
+            proof.arena_bytes = bound.limited.arena_bytes
+    else:
+        (side,) = [each for each in sides if each.samples == best.instance.samples]
+        if own <= (plain := side.least_time_ns(best.instance.mask())):
+            own, supposed = plain, []  # that holds along every line
+        others, of_others = least_time_of_others(pursuit, sides, best, line)
+        proof = Proof(free.importance, min(own, others))
+        supposed = list(dict.fromkeys((*supposed, *of_others)))
+    proof.restrictions = [*supposed, *_of_resident_batches(sides)]
     return proof
 
 

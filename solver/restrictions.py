@@ -14,7 +14,9 @@ __all__ = [
     "ALONG_LINE",
     "ALONG_LINE_BEHIND_FORWARD",
     "BELIEVED",
+    "FIRST_WAYS",
     "ONCE_IN_ORDER",
+    "OTHER_MICRO_BATCHES",
     "on_computations",
     "suppose_a_line",
 ]
@@ -23,6 +25,13 @@ __all__ = [
 ALONG_LINE = "operations run by the ways of this plan, and first in its order"
 #: ... and nothing runs again within the forward pass.
 ALONG_LINE_BEHIND_FORWARD = f"{ALONG_LINE}; again only behind the first that may not"
+#: ... of operations that this plan runs by several ways.
+FIRST_WAYS = "operations first run by the ways by which this plan first runs them"
+#: ... and of other micro-batches.
+OTHER_MICRO_BATCHES = (
+    "with other micro-batches, operations first run in the order and by the ways of this plan, "
+    "as far as they can"
+)
 #: The stages of Checkmate and MOCCASIN.
 ONCE_IN_ORDER = (
     "operations run again only behind the first that may not, and between two first computations "
@@ -31,7 +40,7 @@ ONCE_IN_ORDER = (
 #: Said of bounds that were read from a file; so its plan does not pass them on again.
 BELIEVED = "what the certificate of the stored plan says"
 
-_OF_A_LINE = frozenset({ALONG_LINE, ALONG_LINE_BEHIND_FORWARD, ONCE_IN_ORDER})
+_OF_A_LINE = frozenset({ALONG_LINE, ALONG_LINE_BEHIND_FORWARD, ONCE_IN_ORDER, OTHER_MICRO_BATCHES})
 
 
 def on_computations(request: PlanRequest) -> str:

@@ -83,7 +83,7 @@ class RecomputationBound:
         """Return under what the bound holds."""
         if self.limited is not None and self.limited.extra_ns >= self.extra_ns:
             return list(self.limited.restrictions)
-        return [self.line.restriction]
+        return list(self.line.restrictions)
 
     def holds_for(self, line: Timeline) -> bool:
         """Tell whether plans along ``line`` are among those that the bound is about."""

@@ -83,7 +83,7 @@ def retention(
     line: Timeline, limit_bytes: int, cuts: Sequence[int], *, exchanges: bool = True
 ) -> Retention:
     """Return the same with the meaning of its variables."""
-    unit = gcd(*line.size, *line.beside_bytes) or 1
+    unit = gcd(*line.size, *line.beside_bytes, *line.again_beside_bytes) or 1
     limit = limit_bytes // unit
     if limit > _MOST_UNITS:
         # Sizes rounded down and the limit up: whatever fits in bytes fits in units.
@@ -93,6 +93,7 @@ def retention(
         line,
         size=tuple(size // unit for size in line.size),
         beside_bytes=tuple(size // unit for size in line.beside_bytes),
+        again_beside_bytes=tuple(size // unit for size in line.again_beside_bytes),
     )
     return Retention(scaled, limit, cuts, exchanges)
 
@@ -233,7 +234,7 @@ class Retention:
             if operation >= self.stops[q]:
                 continue
             if any(self.useful_until[item] >= self.starts[q] for item in line.writes[operation]):
-                self.again[operation, q] = program.variable(line.time_ns[operation])
+                self.again[operation, q] = program.variable(line.again_time_ns[operation])
 
     def _h(self, item: int, q: int, factor: int = 1) -> Terms:
         return [(self.held[item, q], factor)] if (item, q) in self.held else []
@@ -256,7 +257,7 @@ class Retention:
         for operation in self.sources:
             if (operation, q) not in self.again:
                 continue
-            for item in line.reads[operation]:
+            for item in line.again_reads[operation]:
                 if item in self.made and self.born[item] < q:
                     source = [*self._r(line.producer[item], q), *self._h(item, q)]
                     program.at_least([*source, *self._r(operation, q, -1)], 0)
@@ -286,7 +287,7 @@ class Retention:
 
         early = {item for item in self.made if self.born[item] < 0}
         for operation, variable in total.items():
-            for item in early.intersection(line.reads[operation]):
+            for item in early.intersection(line.again_reads[operation]):
                 program.at_least([*kept_or_again(item), (variable, -1)], 0)
         for item in sorted(early):
             if self.readers[item] and self.readers[item][-1] >= line.forward:
@@ -343,8 +344,8 @@ class Retention:
             own = self._r(operation, q)
             if not own or self._is_transient_dropped(operation):
                 continue
-            members = {*line.reads[operation], *line.writes[operation]} & self.made
-            size = sum(line.size[item] for item in members) + line.beside_bytes[operation]
+            members = {*line.again_reads[operation], *line.writes[operation]} & self.made
+            size = sum(line.size[item] for item in members) + line.again_beside_bytes[operation]
             spared = [
                 self._t(item, q, -line.size[item])[0]
                 for item in members & size_through.keys()

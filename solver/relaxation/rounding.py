@@ -48,7 +48,7 @@ def rounded(
     for q in range(len(program.starts)):
         order += _block(line, program, values, q)
     kept = _without_unread(line, order)
-    extra = sum(line.time_ns[place] for place in kept) - sum(line.time_ns)
+    extra = sum(line.again_time_ns[place] for place in kept) - sum(line.again_time_ns)
     excess = _excess(line, limit_bytes, kept)
     worst_first = sorted(excess, key=lambda place: (-excess[place], place))
     return Rounded(tuple(kept), extra, tuple(worst_first), max(excess.values(), default=0))
@@ -94,7 +94,7 @@ def _block(line: Timeline, program: Retention, values: Sequence[float], q: int) 
                 continue
             done.add(place)
             missing.add(place)
-            stack += line.reads[place]
+            stack += line.again_reads[place]
         to_run += sorted(missing)
         there.update(written for place in missing for written in line.writes[place])
 

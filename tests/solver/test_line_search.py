@@ -93,5 +93,5 @@ def test_a_bound_is_of_the_plans_that_it_supposes() -> None:
     assert bound.holds_for(other)
     bound.extra_ns = 8  # what is proved along the line is stronger now, and supposes it
     assert bound.trip_time_ns == problem.base_cost + 8
-    assert bound.restrictions == [line.restriction]
+    assert bound.restrictions == list(line.restrictions)
     assert not bound.holds_for(other)
