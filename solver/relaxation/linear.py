@@ -6,7 +6,9 @@ rows give a bound of their own (Neumaier and Shcherbina, 2004): of
     min c x   with   A x >= b,   0 <= x <= 1
 
 it is ``b y + sum over j of min(0, c_j - A_j y)``.  The solver's multipliers, rounded to fractions,
-are put into that formula and it is evaluated in whole numbers.
+are put into that formula and it is evaluated in whole numbers.  Where no x keeps all rows, the
+multipliers of the program that breaks them as little as may be, times anything, prove it: the bound
+is then above what all variables together cost.
 """
 
 from __future__ import annotations
@@ -43,6 +45,10 @@ TOLERANCE = 1e-7
 _LARGEST_COST = 1000.0
 
 _SOLVED = (model_builder.SolveStatus.OPTIMAL, model_builder.SolveStatus.FEASIBLE)
+
+
+#: Rows that are broken by less than this, in proportion, may be kept but for rounding.
+_LEAST_BROKEN = 1e-6
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,7 @@ class LinearProgram:
         """Return a whole number that no solution in whole costs is below; proved.
 
         If the solver does not get done in time, its multipliers may still give a bound; without any
-        the bound is that of no rows.
+        the bound is that of no rows.  Without a solution it is more than all variables cost.
         """
         return self.bound_by(self.multipliers(seconds, clock))
 
@@ -189,14 +195,32 @@ class LinearProgram:
         return mathopt.Model.from_model_proto(proto)
 
     def multipliers(self, seconds: float, clock: Clock) -> list[float]:
-        """Return GLOP's multipliers of the rows, as they are; zeros without a solution."""
+        """Return GLOP's multipliers of the rows, as they are; zeros if it is not done in time."""
+        status, found, _ = _multipliers(self.model(whole=False), seconds, clock)
+        if status == model_builder.SolveStatus.INFEASIBLE:
+            status, found, broken = _multipliers(self._breakable_model(), seconds, clock)
+            if status in _SOLVED and broken > _LEAST_BROKEN:
+                factor = 2.0 * (1 + sum(abs(cost) for cost in self.costs)) / broken
+                return [factor * y for y in found]
+        return found if status in _SOLVED else [0.0] * len(self.rows)
+
+    def _breakable_model(self) -> model_builder.Model:
+        """Return a program whose rows may be broken, each in proportion to its largest factor.
+
+        It costs how much they are.
+        """
         model = self.model(whole=False)
-        solver = model_builder.Solver("glop")
-        solver.set_time_limit_in_seconds(max(0.01, seconds))
-        status = run_watched(partial(solver.solve, model), clock, solver.stop_search)
-        if status not in _SOLVED:
-            return [0.0] * len(self.rows)
-        return [float(y) for y in solver.dual_values(model.get_linear_constraints())]
+        helper = model.helper
+        for index in range(len(self.costs)):
+            helper.set_var_objective_coefficient(index, 0.0)
+        for row, (terms, _) in enumerate(self.rows):
+            index = helper.add_var()
+            helper.set_var_lower_bound(index, 0.0)
+            helper.set_var_upper_bound(index, float("inf"))
+            helper.set_var_objective_coefficient(index, 1.0)
+            largest = max((abs(factor) for _, factor in terms), default=0) or 1
+            helper.add_term_to_constraint(row, index, float(largest))
+        return model
 
     def model(self, *, whole: bool) -> model_builder.Model:
         """Return the program for OR-Tools; ``whole``: in whole variables but fractions."""
@@ -215,3 +239,16 @@ class LinearProgram:
             for variable, factor in terms:
                 helper.add_term_to_constraint(row, variable, float(factor))
         return model
+
+
+def _multipliers(
+    model: model_builder.Model, seconds: float, clock: Clock
+) -> tuple[model_builder.SolveStatus | None, list[float], float]:
+    """Return GLOP's status; with a solution its multipliers of the rows, and its cost, too."""
+    solver = model_builder.Solver("glop")
+    solver.set_time_limit_in_seconds(max(0.01, seconds))
+    status = run_watched(partial(solver.solve, model), clock, solver.stop_search)
+    if status not in _SOLVED:
+        return status, [], 0.0
+    found = [float(y) for y in solver.dual_values(model.get_linear_constraints())]
+    return status, found, solver.objective_value

@@ -69,3 +69,27 @@ def test_a_row_may_name_a_variable_twice() -> None:
     program.at_least([(first, 1), (second, 1), (first, 1)], 2)
     assert program.lower_bound(1.0) == 5
     assert program.whole(1.0).values == (1.0, 0.0)
+
+
+def test_without_a_solution_the_bound_is_above_all_costs() -> None:
+    proved = 0
+    for seed in range(60):
+        program = random_program(seed, rows=9)
+        bound = program.lower_bound(1.0)
+        least = least_of_whole_solutions(program)
+        if bound > sum(program.costs):
+            assert least is None
+            proved += 1
+        elif least is not None:
+            assert bound <= least
+    assert 10 < proved < 60
+
+
+def test_rows_of_bytes_that_contradict_each_other() -> None:
+    program = LinearProgram()
+    first, second = program.variable(10**9), program.variable(3)
+    program.at_least([(first, -10**8), (second, -(10**8) - 1)], -(10**8))
+    program.at_least([(first, 1)], 1)
+    assert program.lower_bound(1.0) == 10**9
+    program.at_least([(second, 1)], 1)
+    assert program.lower_bound(1.0) > 10**9 + 3
