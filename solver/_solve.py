@@ -49,8 +49,8 @@ def solve(
 
     Args:
         start: a plan of the same graph, for another budget say, that the search goes on from.  It
-            ends after a part (``WARM_SHARE``) of the time limit then, unless nothing fits by that
-            time.  What the plan says that it costs, or is proved to be, is not believed.
+            ends after a small part of the time limit then (``WarmStart``), unless nothing fits by
+            that time.  What the plan says that it costs, or is proved to be, is not believed.
         believe_start: what ``start`` is proved to be counts where it holds for this request, too:
             for its own budget and smaller ones.  Only for plans that were made here; the
             certificate says so.

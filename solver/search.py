@@ -121,7 +121,7 @@ def _search(
     deadline = clock.now() + request.time_limit_seconds
     pursuit = Pursuit(request, techniques, Reporter(progress), deadline, clock)
     if start.plans:
-        pursuit.deadline = clock.now() + start.share * request.time_limit_seconds
+        pursuit.deadline = clock.now() + start.seconds(request)
     pursuit.proofs = start.proofs
     pursuit.tell("bounds")
     micro_batches = allowed_micro_batches(graph, request)
@@ -198,7 +198,7 @@ def _go_on_from(
             _solve_whole(pursuit, sides)
     elif fixed:  # the bound has schedules of its own
         _bound_recomputation(pursuit, sides, _WARM_BOUND_SHARE * pursuit.left)
-        if not ends():
+        if not is_proved(pursuit, sides):
             look_again(pursuit, sides, 0.8 * pursuit.left)
     _bound_recomputation(pursuit, sides, pursuit.left)
 

@@ -14,7 +14,7 @@ from memplan.ir.check import require
 from memplan.ir.errors import PlanRejectedError, RequestError
 from memplan.ir.graph import OpGraph
 from memplan.ir.plan import Plan
-from memplan.ir.request import LayerUpdate
+from memplan.ir.request import LayerUpdate, PlanRequest
 from memplan.solver.attempts import Pursuit, Side, cannot_improve, carry_over, offer_as_it_is
 from memplan.solver.bounds import ByteBound
 from memplan.solver.build_instance import fix_mask
@@ -26,13 +26,14 @@ from memplan.solver.restore import Start, restore
 from memplan.solver.schedule import Table, live_peak
 from memplan.solver.scheduling.carry_over import carried_over
 
-__all__ = ["WARM_SHARE", "WarmStart", "look_again", "look_near", "must_be_of", "offer_stored"]
+__all__ = ["WarmStart", "look_again", "look_near", "must_be_of", "offer_stored"]
 
 Mask = dict[str, LayerUpdate]
 Steps = tuple[tuple[int, int], ...]
 
-#: Part of the time limit that a search from a stored plan takes, once something fits.
-WARM_SHARE = 0.13
+#: Part of the time limit that a search from a stored plan takes, once something fits: with a given
+#: mask, where a cold search often proves its plan before its time is over, and with an open one.
+_GIVEN_SHARE, _OPEN_SHARE = 0.1, 0.16
 #: Masks are tried whose estimated bytes exceed those of the stored one by what the budget exceeds
 #: its arena, and by these parts of the budget: upward while plans are found, downward until one is.
 _UPWARD = (0.0, 0.02, 0.05, 0.1)
@@ -51,7 +52,8 @@ class WarmStart:
 
     Attributes:
         plans: of the same graph, accepted by the checker.
-        share: part of the request's time limit after which the search ends, if anything fits.
+        share: part of the request's time limit after which the search ends, if anything fits;
+            None: what is usual.
         whole: take the plans as incumbents only, and search for all of the time as if there were
             none.
         proofs: what was proved, in this process, of every plan of the same or a larger budget
@@ -60,10 +62,17 @@ class WarmStart:
     """
 
     plans: Sequence[Plan] = ()
-    share: float = WARM_SHARE
+    share: float | None = None
     whole: bool = False
     proofs: Sequence[Proof] = ()
     bounds: Mapping[int, ByteBound] = field(default_factory=dict)
+
+    def seconds(self, request: PlanRequest) -> float:
+        """Return after how long the search ends, if anything fits."""
+        share = self.share
+        if share is None:
+            share = _OPEN_SHARE if request.update == "auto" else _GIVEN_SHARE
+        return share * request.time_limit_seconds
 
 
 def must_be_of(graph: OpGraph, plan: Plan) -> None:

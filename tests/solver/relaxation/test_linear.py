@@ -88,7 +88,7 @@ def test_without_a_solution_the_bound_is_above_all_costs() -> None:
 def test_rows_of_bytes_that_contradict_each_other() -> None:
     program = LinearProgram()
     first, second = program.variable(10**9), program.variable(3)
-    program.at_least([(first, -10**8), (second, -(10**8) - 1)], -(10**8))
+    program.at_least([(first, -(10**8)), (second, -(10**8) - 1)], -(10**8))
     program.at_least([(first, 1)], 1)
     assert program.lower_bound(1.0) == 10**9
     program.at_least([(second, 1)], 1)
