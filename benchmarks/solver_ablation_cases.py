@@ -10,6 +10,7 @@ from benchmarks.joint_vs_sequential import trace_example
 from benchmarks.planners.instances import chain, layered
 from benchmarks.planners.ours import as_graph, as_request
 from benchmarks.planners.problem import Problem
+from benchmarks.planners.torch_graphs import traced
 from examples.catalogue import example
 from memplan.ir.baseline import baseline_bytes
 from memplan.ir.graph import OpGraph
@@ -78,4 +79,7 @@ CASES: Mapping[str, Callable[[], Case]] = {
     "mcunet-5fps": partial(example_case, "mcunet-5fps", 0.1, "auto"),
     "densenet121": partial(example_case, "densenet121", 0.5, "full"),
     "bert-mini": partial(example_case, "bert-mini", 0.7, "full"),
+    "unet": partial(example_case, "unet", 0.6, "full"),
+    "mobilenet-v2": partial(example_case, "mobilenet-v2", 0.6, "full"),
+    "lstm-32": lambda: problem_case(traced("lstm-32").problem, 0.8),
 }

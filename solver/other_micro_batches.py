@@ -19,7 +19,9 @@ __all__ = ["bound_others", "faster_sides", "least_time_of_others"]
 
 
 def faster_sides(pursuit: Pursuit, sides: Sequence[Side], best: Solution) -> list[Side]:
-    """Return other micro-batches that are not known to take as long as the incumbent."""
+    """Return other micro-batches that may be faster than the incumbent, as far as is known."""
+    if not pursuit.techniques.other_micro_batches:
+        return []
     mask = best.instance.mask()
     return [
         side

@@ -51,7 +51,13 @@ from memplan.solver.schedule import NO_LIMIT
 from memplan.solver.scheduling.orders import starting_schedules
 from memplan.solver.solution import Solution
 from memplan.solver.techniques import Techniques
-from memplan.solver.warm_start import WarmStart, look_again, look_near, offer_stored
+from memplan.solver.warm_start import (
+    WarmStart,
+    is_far_below,
+    look_again,
+    look_near,
+    offer_stored,
+)
 
 __all__ = ["Outcome", "search"]
 
@@ -118,18 +124,21 @@ def _search(
     clock: Clock,
     start: WarmStart,
 ) -> Outcome:
-    deadline = clock.now() + request.time_limit_seconds
+    began = clock.now()
+    deadline = began + request.time_limit_seconds
     pursuit = Pursuit(request, techniques, Reporter(progress), deadline, clock)
-    if start.plans:
-        pursuit.deadline = clock.now() + start.seconds(request)
     pursuit.proofs = start.proofs
     pursuit.tell("bounds")
-    micro_batches = allowed_micro_batches(graph, request)
-    for samples in micro_batches:
-        instance = build_instance(graph, request, samples)
-        seconds = min(3.0, 0.1 * request.time_limit_seconds / len(micro_batches))
+    instances = [
+        build_instance(graph, request, samples) for samples in allowed_micro_batches(graph, request)
+    ]
+    if start.plans:
+        pursuit.deadline = began + start.seconds(instances[0])
+    for instance in instances:
+        samples = instance.samples
+        seconds = min(3.0, 0.1 * request.time_limit_seconds / len(instances))
         if start.plans:
-            seconds = min(seconds, 0.2 * pursuit.left / len(micro_batches))
+            seconds = min(seconds, 0.2 * pursuit.left / len(instances))
         look_back = techniques.looking_back
         bound = start.bounds.get(samples) or lower_bound(
             instance, seconds, clock, look_back=look_back
@@ -145,7 +154,7 @@ def _search(
         starts = offer_stored(pursuit, hopeful, start.plans)
         if not start.whole and starts:
             _go_on_from(pursuit, hopeful, starts, small)
-            if pursuit.best is not None:
+            if pursuit.best is not None and not is_far_below(pursuit.best, starts):
                 return _outcome(pursuit, hopeful)
     pursuit.deadline = deadline
     if small:

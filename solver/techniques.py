@@ -51,6 +51,8 @@ class Techniques(Switches):
     lazy_cuts: bool = True
     #: Leave out of that program what can be exchanged for something no larger.
     exchanges: bool = True
+    #: Bound it for other micro-batches, too, along the incumbent's line carried over to them.
+    other_micro_batches: bool = True
     #: Bound time by a linear program over the ways, beside the sum of what must run.
     linear_time_bound: bool = True
     #: Bound bytes by what was there before an operation, beside its working set.

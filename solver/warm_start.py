@@ -14,10 +14,11 @@ from memplan.ir.check import require
 from memplan.ir.errors import PlanRejectedError, RequestError
 from memplan.ir.graph import OpGraph
 from memplan.ir.plan import Plan
-from memplan.ir.request import LayerUpdate, PlanRequest
+from memplan.ir.request import LayerUpdate
 from memplan.solver.attempts import Pursuit, Side, cannot_improve, carry_over, offer_as_it_is
 from memplan.solver.bounds import ByteBound
 from memplan.solver.build_instance import fix_mask
+from memplan.solver.instance import Instance
 from memplan.solver.levels import Proof
 from memplan.solver.masks.estimate import MemoryEstimate, choose_mask
 from memplan.solver.masks.search import is_hopeless, raise_layers
@@ -25,8 +26,9 @@ from memplan.solver.near import try_near
 from memplan.solver.restore import Start, restore
 from memplan.solver.schedule import Table, live_peak
 from memplan.solver.scheduling.carry_over import carried_over
+from memplan.solver.solution import Solution
 
-__all__ = ["WarmStart", "look_again", "look_near", "must_be_of", "offer_stored"]
+__all__ = ["WarmStart", "is_far_below", "look_again", "look_near", "must_be_of", "offer_stored"]
 
 Mask = dict[str, LayerUpdate]
 Steps = tuple[tuple[int, int], ...]
@@ -38,6 +40,8 @@ _GIVEN_SHARE, _OPEN_SHARE = 0.1, 0.16
 #: its arena, and by these parts of the budget: upward while plans are found, downward until one is.
 _UPWARD = (0.0, 0.02, 0.05, 0.1)
 _DOWNWARD = (-0.02, -0.06, -0.12, -0.2)
+#: A small change of the budget costs less of the importance than this leaves.
+_FAR_BELOW = 0.8
 #: Layers at which what it takes to reach them is measured, which takes long on large graphs.
 _REACH_SAMPLES = 1
 #: Part of the time that is left for each micro-batch that is tried.
@@ -67,12 +71,12 @@ class WarmStart:
     proofs: Sequence[Proof] = ()
     bounds: Mapping[int, ByteBound] = field(default_factory=dict)
 
-    def seconds(self, request: PlanRequest) -> float:
-        """Return after how long the search ends, if anything fits."""
+    def seconds(self, instance: Instance) -> float:
+        """Return after how long the search ends, if anything fits; instances differ in nothing."""
         share = self.share
         if share is None:
-            share = _OPEN_SHARE if request.update == "auto" else _GIVEN_SHARE
-        return share * request.time_limit_seconds
+            share = _GIVEN_SHARE if instance.fixed else _OPEN_SHARE
+        return share * instance.request.time_limit_seconds
 
 
 def must_be_of(graph: OpGraph, plan: Plan) -> None:
@@ -104,6 +108,15 @@ def offer_stored(
     for side, start in starts:
         _offer(pursuit, side, start)
     return starts
+
+
+def is_far_below(best: Solution, starts: Sequence[tuple[Side, Start]]) -> bool:
+    """Tell whether an incumbent updates so much less than stored plans that more is to be found."""
+    stored = max(
+        sum(choice.units[0] for choice in fix_mask(side.instance, start.mask).choices)
+        for side, start in starts
+    )
+    return -best.worth.minus_importance < _FAR_BELOW * stored
 
 
 def look_near(

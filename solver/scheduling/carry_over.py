@@ -36,16 +36,45 @@ def carried_over(known: Table, schedule: Schedule, table: Table) -> Steps | None
         work = place[work_there]
         if work not in ways:
             continue  # the new mask forbids it
-        name = known.instance.works[work_there].ways[way].name
-        names = [each.name for each in table.instance.works[work].ways]
-        if name in names and names.index(name) in table.allowed[work]:
-            ways[work] = names.index(name)
+        ways[work] = _nearest_way(known, table, work_there, work, way, ways[work])
         steps.append((work, ways[work]))
     needed = needed_schedule(table, ways)
     wanted = {work for work, _ in needed}
     steps = [(work, way) for work, way in steps if work in wanted]
     kept = tuple(without_unread(table, _merged(table, steps, needed)))
     return kept if live_peak(table, kept) is not None else None
+
+
+def _nearest_way(
+    known: Table, table: Table, work_there: int, work: int, way: int, fastest: int
+) -> int:
+    """Return the way by the same name, or else one of its target that does part of what it did.
+
+    A way that does the updates of several layers as well is forbidden where one of them is not
+    updated; the block that it spares is spared by the way that does the others.
+    """
+    one = known.instance.works[work_there].ways[way]
+    ways = table.instance.works[work].ways
+    for other in table.allowed[work]:
+        if ways[other].name == one.name:
+            return other
+    if not one.covers:
+        return fastest
+    target = _target(known, work_there, way)
+    covered = {_role(known, each) for each in one.covers}
+    alike = [
+        (len(ways[other].covers), -other)
+        for other in table.allowed[work]
+        if _target(table, work, other) == target
+        and covered.issuperset(_role(table, each) for each in ways[other].covers)
+    ]
+    return -max(alike)[1] if alike else fastest
+
+
+def _target(table: Table, work: int, way: int) -> str:
+    one = table.instance.works[work]
+    alternatives = table.instance.graph.operation[one.operation].alternatives
+    return alternatives[one.ways[way].alternative].target
 
 
 def _places(known: Table, table: Table) -> list[int]:

@@ -96,7 +96,12 @@ def test_a_smaller_budget_is_repaired_by_recomputation() -> None:
 def test_a_smaller_budget_is_repaired_by_updating_less() -> None:
     graph = two_layers()
     asked = request(
-        graph, update="auto", compute_limit=0.0, time_limit_seconds=8.0, deterministic=True
+        graph,
+        update="auto",
+        micro_batch=4,
+        compute_limit=0.0,
+        time_limit_seconds=4.0,
+        deterministic=True,
     )
     techniques = Techniques.without("joint_model")
     roomy = stored(graph, asked, techniques=techniques)
@@ -106,12 +111,26 @@ def test_a_smaller_budget_is_repaired_by_updating_less() -> None:
     assert warm.totals.arena_bytes <= tight.budget_bytes
 
 
+def test_where_repair_loses_much_the_search_goes_on_as_from_nothing() -> None:
+    graph = two_layers()
+    asked = request(
+        graph, update="auto", compute_limit=0.0, time_limit_seconds=4.0, deterministic=True
+    )
+    techniques = Techniques.without("joint_model")
+    roomy = stored(graph, asked, techniques=techniques)
+    tight = _with(asked, roomy.totals.arena_bytes * 4 // 5)
+    warm = stored(graph, tight, start=roomy, techniques=techniques)
+    # In micro-batches everything fits, which is too far away to be looked at.
+    assert warm.micro_batch < roomy.micro_batch
+    assert warm.totals.importance == roomy.totals.importance
+
+
 def test_what_a_stored_plan_claims_is_not_believed() -> None:
     graph = chain(5)
     asked = request(graph, update="full", time_limit_seconds=3.0, deterministic=True)
     techniques = Techniques.without("joint_model", "retention_bound")
     roomy = stored(graph, asked, techniques=techniques)
-    tight = _with(asked, roomy.totals.arena_bytes * 4 // 5)
+    tight = _with(asked, roomy.totals.arena_bytes * 3 // 4)
     plan = stored(graph, tight, techniques=techniques)
     certificate = plan.certificate
     assert certificate.status == "feasible"
