@@ -50,6 +50,10 @@ _SECONDS_PER_STEP = 5e-5
 _MOST_TABLES = 4
 #: With less per step, a packing that is not found at once is seldom found at all.
 _PACKING_SECONDS_PER_STEP = 2e-4
+#: What exceeds the room by so much is searched again at a limit that is lower by so many times it.
+_LOWERED, _LOWERED_WITHOUT_A_PLAN = 1.1, 1.6
+#: Where there is no plan, what packing the schedule of the least peak may take of packing's time.
+_LEAST_SHARE = 0.2
 
 
 @dataclass
@@ -300,8 +304,11 @@ def try_mask(pursuit: Pursuit, side: Side, mask: Mask, seconds: float) -> bool:
         if overshoot == 0:
             return True
         if overshoot is not None:
-            limit = int(limit - 1.1 * overshoot)
-            side.lowered_bytes[key] = instance.room_bytes - limit
+            factor = _LOWERED if pursuit.best is not None else _LOWERED_WITHOUT_A_PLAN
+            limit = int(limit - factor * overshoot)
+        else:  # that was too low
+            limit = (limit + instance.room_bytes) // 2
+        side.lowered_bytes[key] = instance.room_bytes - limit
     return False
 
 
@@ -317,6 +324,11 @@ def pack_found(pursuit: Pursuit, table: Table, found: Found, seconds: float) -> 
     # Rather a few for long enough than all in vain: they are alike, as a rule.
     steps = max((len(schedule) for _, _, schedule in found.fitting), default=1)
     tried = found.fitting[: max(1, int(seconds / (_PACKING_SECONDS_PER_STEP * steps)))]
+    if pursuit.best is None and len(found.fitting) > 1 and found.least:
+        # First of all something that fits: what leaves the most room is packed the most easily.
+        room, left = instance.room_bytes, _LEAST_SHARE * seconds
+        clock = pursuit.clock
+        pursuit.offer(place(table, found.least, room, left, request.seed, request.workers, clock))
     for number, (_, _, schedule) in enumerate(tried):
         share = max(0.05, (until - pursuit.clock.now()) / (len(tried) - number))
         solution = place(
