@@ -2,9 +2,8 @@
 
 The *forward pass* of a line is what comes before the first operation that may not run again; what
 may run again and comes later is *late*.  The bound holds for plans that run operations by these
-ways, and first in this order (``Timeline.restrictions``).  An operation that a
-plan runs by several ways counts, where it runs again, as the cheapest of them, and as reading what
-all of them read.
+ways, and first in this order (``Timeline.restrictions``).  An operation that a plan runs by several
+ways counts, where it runs again, as the cheapest of them, and as reading what all of them read.
 """
 
 from __future__ import annotations
