@@ -30,6 +30,7 @@ __all__ = [
     "Mask",
     "OtherMicroBatches",
     "Pursuit",
+    "Raises",
     "Side",
     "cannot_improve",
     "carried_from_best",
@@ -46,6 +47,10 @@ Steps = tuple[tuple[int, int], ...]
 
 #: What carrying a schedule over to another mask takes, per step; measured.
 _SECONDS_PER_STEP = 5e-5
+#: What measuring the reach of one layer takes, per operation; measured.
+_SECONDS_PER_REACH = 2.5e-5
+#: Layers that are measured before a search, if there are so many.
+_LEAST_REACH_SAMPLES = 24
 #: As many masks have their tables kept: those that the stages of a search come back to.
 _MOST_TABLES = 4
 #: With less per step, a packing that is not found at once is seldom found at all.
@@ -54,6 +59,23 @@ _PACKING_SECONDS_PER_STEP = 2e-4
 _LOWERED, _LOWERED_WITHOUT_A_PLAN = 1.1, 1.6
 #: Where there is no plan, what packing the schedule of the least peak may take of packing's time.
 _LEAST_SHARE = 0.2
+
+
+@dataclass
+class Raises:
+    """What was tried of one layer more than the incumbent's mask updates."""
+
+    mask: Mask
+    #: The incumbent's.
+    schedule: Sequence[tuple[int, int]]
+    #: The schedule does for no other mask as it is.
+    carried: bool = False
+    #: Per layer, the bytes of the smallest option for which it does not.
+    too_large_as_it_is: dict[str, int] = field(default_factory=dict)
+    #: For these others were updated less, which did not make it do.
+    exchanged: set[LayerUpdate] = field(default_factory=set)
+    #: Per layer, the bytes of the smallest option for which no plan was found.
+    in_vain: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -74,7 +96,12 @@ class Side:
     _known: dict[frozenset[LayerUpdate], list[Steps]] = field(default_factory=dict)
     #: Per mask, fewer live bytes than fit: what packing exceeded the room by, and a little more.
     lowered_bytes: dict[frozenset[LayerUpdate], int] = field(default_factory=dict)
+    #: Of the latest incumbent of this micro-batch, what was raised in vain.
+    raises: Raises | None = None
     _estimate: MemoryEstimate | None = None
+    #: How many layers it measures the reach of, and what was measured.
+    _reach_samples: int = 0
+    _reaches: dict[int, int] = field(default_factory=dict)
     _least_time_ns: dict[frozenset[LayerUpdate], int] = field(default_factory=dict)
     _tables: dict[frozenset[LayerUpdate], Table] = field(default_factory=dict)
 
@@ -99,15 +126,21 @@ class Side:
             self._least_time_ns[key] = linear_time_lower_bound(table, seconds, self.clock)
         return self._least_time_ns[key]
 
-    def memory_estimate(self, reach_samples: int = 24) -> MemoryEstimate:
-        """Return the additive estimate of what update masks take; made once."""
-        if self._estimate is None:
-            self._estimate = estimate_memory(self.instance, reach_samples)
+    def memory_estimate(self, reach_samples: int = 0) -> MemoryEstimate:
+        """Return the additive estimate of what update masks take.
+
+        Args:
+            reach_samples: it is made again, of as many samples, where it was of fewer.
+        """
+        if self._estimate is None or reach_samples > self._reach_samples:
+            self._reach_samples = reach_samples or _LEAST_REACH_SAMPLES
+            self._estimate = estimate_memory(self.instance, self._reach_samples, self._reaches)
         return self._estimate
 
-    def forget_estimate(self) -> None:
-        """Let the next one be made anew, of as many samples as it is asked for."""
-        self._estimate = None
+    def affordable_reach_samples(self, seconds: float) -> int:
+        """Return of how many samples the estimate is at most, if it may take so long."""
+        more = seconds / (_SECONDS_PER_REACH * len(self.instance.works))
+        return max(_LEAST_REACH_SAMPLES, self._reach_samples + int(more))
 
     def known(self, mask: Mask) -> list[Steps]:
         """Return schedules for ``mask`` that were found before; the list may be added to."""

@@ -7,16 +7,15 @@ are tuples over the options of the layer that cuts them (one entry where nothing
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import lcm
 
 from memplan.ir.device import Region
 from memplan.ir.graph import OpGraph
 from memplan.ir.request import LayerUpdate, PlanRequest
-from memplan.ir.sizes import (
-    frozen_bytes,
-)
+from memplan.ir.sizes import frozen_bytes
 
 __all__ = ["Choice", "Instance", "Item", "Store", "Way", "Work"]
 
@@ -93,6 +92,23 @@ class Work:
     #: Per option of its layer: must it run?  (Updates.)  Others run if they are needed.
     demanded: tuple[bool, ...]
 
+    def of_option(self, option: int) -> Work:
+        """Return the work with one option of its layer, and the ways that this allows."""
+        return replace(
+            self,
+            ways=tuple(
+                replace(
+                    way,
+                    time_ns=(way.time_ns[option],),
+                    macs=(way.macs[option],),
+                    workspace_bytes=(way.workspace_bytes[option],),
+                )
+                for way in self.ways
+                if way.time_ns[option] is not None
+            ),
+            demanded=(self.demanded[option],),
+        )
+
 
 @dataclass(frozen=True)
 class Instance:
@@ -142,6 +158,27 @@ class Instance:
         """Most extra MACs that the request allows per batch; None: no limit."""
         limit = self.request.compute_limit
         return None if limit is None else int(limit * self.forward_macs)
+
+    def chosen(self, mask: Mapping[str, LayerUpdate]) -> list[int] | None:
+        """Return which option a mask gives each layer; None where it is not among them."""
+        indices = self._option_index
+        chosen = [indices.get((c.layer, mask.get(c.layer)), -1) for c in self.choices]
+        return None if -1 in chosen else chosen
+
+    def work_of_option(self, index: int, option: int) -> Work:
+        """Return a work, none of whose ways covers others, with one option of its layer left."""
+        key = index, option
+        if key not in self._works_of_options:
+            self._works_of_options[key] = self.works[index].of_option(option)
+        return self._works_of_options[key]
+
+    @cached_property
+    def _option_index(self) -> dict[tuple[str, LayerUpdate | None], int]:
+        return {(c.layer, o): index for c in self.choices for index, o in enumerate(c.options)}
+
+    @cached_property
+    def _works_of_options(self) -> dict[tuple[int, int], Work]:
+        return {}
 
     def mask(self) -> dict[str, LayerUpdate]:
         """Return the update mask of a fixed instance."""

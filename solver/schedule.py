@@ -8,8 +8,8 @@ heuristics search sequences only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 
@@ -31,6 +31,8 @@ NO_LIMIT = 1 << 30
 
 #: One step: (index of the work, index of the way).
 Schedule = Sequence[tuple[int, int]]
+#: A rule by which each operation goes some way.
+WaysOf = Callable[["Table"], dict[int, int]]
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,13 @@ class Table:
     #: Works that must run, by themselves or covered by another.
     demanded: tuple[int, ...]
     producer: dict[int, int]
+    _found: dict[WaysOf, dict[int, int]] = field(default_factory=dict, compare=False, repr=False)
+
+    def once(self, find: WaysOf) -> dict[int, int]:
+        """Return a copy of what ``find`` returns of this table, which is called but once."""
+        if find not in self._found:
+            self._found[find] = find(self)
+        return dict(self._found[find])
 
     @cached_property
     def most_computations(self) -> tuple[int, ...]:

@@ -31,7 +31,7 @@ from memplan.solver.levels import Proof, with_known
 from memplan.solver.line_plans import offer_schedules
 from memplan.solver.line_search import search_along, solve_lines
 from memplan.solver.masks.estimate import choose_mask
-from memplan.solver.masks.search import is_hopeless, most_important, search_masks
+from memplan.solver.masks.search import is_hopeless, most_important, raise_layers, search_masks
 from memplan.solver.micro_batches import allowed_micro_batches
 from memplan.solver.other_micro_batches import bound_others, faster_sides
 from memplan.solver.progress import Progress, Reporter
@@ -69,6 +69,8 @@ LARGEST_MODEL_COMPUTATIONS = 500
 _LEAST_SECONDS_PER_WORK = 2e-3
 #: Of the heuristics' time, what updating everything may take where the mask is open.
 _EVERYTHING_SHARE = 0.06
+#: Of the time left for the incumbent, where the mask is open, what a faster schedule gets at last.
+_SCHEDULE_SHARE = 0.4
 #: For a last look at the bound, if the incumbent has changed.
 _LAST_SECONDS = 0.5
 #: Of a bound's time, what the incumbent's micro-batch gets where others may be faster.
@@ -290,13 +292,16 @@ def _try_everything(pursuit: Pursuit, sides: list[Side], seconds: float) -> Mask
 
 
 def _try_again(pursuit: Pursuit, seconds: float) -> None:
-    """Look for a faster schedule of the incumbent's mask and micro-batch."""
+    """Go on from the incumbent: raise its layers, then look for a faster schedule of its mask."""
     best = pursuit.best
     if best is None or seconds <= 0.1 or pursuit.clock.stop():
         return
-    pursuit.tell(f"schedule, micro-batch {best.instance.samples}")
+    until = pursuit.clock.now() + seconds
     side = next(side for side in pursuit.sides if side.samples == best.instance.samples)
-    try_mask(pursuit, side, best.instance.mask(), seconds)
+    raise_layers(pursuit, side, until - _SCHEDULE_SHARE * seconds)
+    pursuit.tell(f"schedule, micro-batch {side.samples}")
+    mask = (pursuit.best or best).instance.mask()
+    try_mask(pursuit, side, mask, until - pursuit.clock.now())
 
 
 def _bound_recomputation(pursuit: Pursuit, sides: list[Side], seconds: float) -> None:

@@ -20,7 +20,8 @@ from memplan.solver.bounds import ByteBound
 from memplan.solver.build_instance import fix_mask
 from memplan.solver.instance import Instance
 from memplan.solver.levels import Proof
-from memplan.solver.masks.estimate import MemoryEstimate, choose_mask
+from memplan.solver.masks.estimate import choose_mask
+from memplan.solver.masks.exchange import least_loss
 from memplan.solver.masks.search import is_hopeless, raise_layers
 from memplan.solver.near import try_near
 from memplan.solver.restore import Start, restore
@@ -135,9 +136,6 @@ def look_near(
         _polish(pursuit, sides, side, until)
     else:
         _look_around(pursuit, sides, side, start, until)
-        if pursuit.best is None:
-            for side in sides:
-                side.forget_estimate()  # a cold search has the time for a better one
 
 
 def _start(pursuit: Pursuit, plan: Plan) -> tuple[Side, Start]:
@@ -260,7 +258,7 @@ def _lower_layers(pursuit: Pursuit, side: Side, start: Start, until: float) -> N
     while mask is not None and not pursuit.clock.over(until):
         aim = estimate.of(mask) - missing
         while mask is not None and estimate.of(mask) > aim:
-            mask = _least_loss(estimate, mask)
+            mask = least_loss(estimate, mask)
         if mask is None:
             return
         table = Table.of(fix_mask(side.instance, mask))
@@ -272,39 +270,6 @@ def _lower_layers(pursuit: Pursuit, side: Side, start: Start, until: float) -> N
             over = (live_peak(table, steps) or 0) - table.instance.room_bytes
             # Half of it, as the estimate counts too little rather than too much.
             missing = max(1, over // 2)
-
-
-def _least_loss(estimate: MemoryEstimate, mask: Mask) -> Mask | None:
-    """Return the mask in which one layer is updated less, or not at all."""
-    options = {layer[0].update.layer: layer for layer in estimate.layers if layer}
-    chosen = {
-        layer: option
-        for layer, update in mask.items()
-        for option in options.get(layer, ())
-        if option.update == update
-    }
-    reaches = sorted((option.reach_bytes for option in chosen.values()), reverse=True)
-    reaches += [0, 0]
-    best: tuple[float, str, LayerUpdate | None] | None = None
-    for layer, now in chosen.items():
-        others = reaches[1] if now.reach_bytes == reaches[0] else reaches[0]
-        trials: list[tuple[int, int, int, LayerUpdate | None]] = [
-            (each.importance, each.own_bytes, each.reach_bytes, each.update)
-            for each in options[layer]
-            if each.importance < now.importance
-        ]
-        if len(mask) > 1:
-            trials.append((0, 0, 0, None))
-        for importance, own_bytes, reach_bytes, update in trials:
-            freed = now.own_bytes - own_bytes + reaches[0] - max(others, reach_bytes)
-            loss = now.importance - importance
-            if freed > 0 and (best is None or loss / freed < best[0]):
-                best = (loss / freed, layer, update)
-    if best is None:
-        return None
-    _, layer, update = best
-    rest = {name: other for name, other in mask.items() if name != layer}
-    return rest if update is None else {**mask, layer: update}
 
 
 def _carried(side: Side, start: Start, mask: Mask) -> list[Steps]:

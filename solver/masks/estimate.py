@@ -21,7 +21,7 @@ That is at least as good as MCUNetV3's evolutionary search and TinyTrain's prefi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -44,6 +44,8 @@ Mask = dict[str, LayerUpdate]
 #: CP-SAT's deterministic time.  The most importance is mostly proved within a fraction of it
 #: (0.15 s of real time on ResNet-50); which of equally important masks takes least is not always.
 _MOST_SECONDS, _TIE_SECONDS = 1.0, 0.3
+#: Layers that take more than so many budgets to reach are never updated.
+_MOST_OF_BUDGET = 2
 #: With more options CP-SAT takes seconds to minutes, and may end with less than the quick way.
 _MANY_OPTIONS = 200
 
@@ -69,27 +71,37 @@ class MemoryEstimate:
     #: Per layer, in traced order, its options.
     layers: tuple[tuple[OptionCost, ...], ...]
 
-    def of(self, mask: Mask) -> int:
+    def of(self, mask: Mapping[str, LayerUpdate]) -> int:
         """Return the estimated bytes of a mask of these options."""
-        chosen = [
-            option
-            for options in self.layers
-            for option in options
-            if mask.get(option.update.layer) == option.update
-        ]
+        chosen = self.chosen(mask).values()
         reach = max((option.reach_bytes for option in chosen), default=0)
         return self.fixed_bytes + reach + sum(option.own_bytes for option in chosen)
 
+    def chosen(self, mask: Mapping[str, LayerUpdate]) -> dict[str, OptionCost]:
+        """Return the options of a mask, by layer; what is none of these options is left out."""
+        chosen = {}
+        for options in self.layers:
+            update = mask.get(options[0].update.layer) if options else None
+            if update is not None:
+                for option in options:
+                    # Of equal updates most are the same, and comparing others takes long.
+                    if option.update is update or option.update == update:
+                        chosen[update.layer] = option
+        return chosen
 
-def estimate_memory(instance: Instance, reach_samples: int | None = None) -> MemoryEstimate:
+
+def estimate_memory(
+    instance: Instance, reach_samples: int | None = None, measured: dict[int, int] | None = None
+) -> MemoryEstimate:
     """Return the estimate for an instance with open update options.
 
     Args:
         reach_samples: measure ``reach`` at so many layers only, which takes long on large graphs;
             None: at every layer.
+        measured: what was measured of this instance before; what is measured now is added.
     """
     saved = _SavedBytes(instance)
-    reaches = _reaches(instance, reach_samples)
+    reaches = _reaches(instance, reach_samples, {} if measured is None else measured)
     return MemoryEstimate(
         fixed_bytes=sum(
             instance.aligned(store.size_bytes[0]) for store in instance.stores if store.choice < 0
@@ -101,44 +113,62 @@ def estimate_memory(instance: Instance, reach_samples: int | None = None) -> Mem
     )
 
 
-def _reaches(instance: Instance, samples: int | None) -> list[int]:
+def _reaches(instance: Instance, samples: int | None, measured: dict[int, int]) -> list[int]:
     """Return the reach of each layer, in traced order; see ``sampled_steps``."""
     cheapest = [  # the first option is
         next((update for update in choice.options if update is not None), None)
         for choice in instance.choices
     ]
     layers = [update for update in cheapest if update is not None]
-    measured = iter(
-        sampled_steps(len(layers), samples, lambda layer: _reach_bytes(instance, layers[layer]))
+    reaches = iter(
+        sampled_steps(
+            len(layers),
+            samples,
+            lambda layer: _reach_bytes(instance, layers[layer]),
+            _MOST_OF_BUDGET * instance.limit_bytes,
+            measured,
+        )
     )
-    return [0 if update is None else next(measured) for update in cheapest]
+    return [0 if update is None else next(reaches) for update in cheapest]
 
 
-def sampled_steps(count: int, samples: int | None, measure: Callable[[int], int]) -> list[int]:
+def sampled_steps(
+    count: int,
+    samples: int | None,
+    measure: Callable[[int], int],
+    most: int,
+    known: dict[int, int],
+) -> list[int]:
     """Return ``measure`` of 0 .. count - 1, which changes by steps, from so many samples of it.
 
-    Half of the samples are spread evenly, and the rest goes to where the largest steps are.  What
-    lies between two samples has the value of the one before it.
+    Half of the samples are spread evenly.  The rest goes to where the largest steps are below
+    ``most``, then to the widest gaps there.  What lies between two samples has the value of the
+    one before it.
 
     Args:
         samples: None: everything is measured.
+        most: values above it are not told apart.
+        known: what was measured before, which counts among the samples; the new ones are added.
     """
     if not count:
         return []
     samples = count if samples is None else min(samples, count)
     even = samples if samples == count else max(1, samples // 2)
-    places = {number * (count - 1) // max(1, even - 1) for number in range(even)}
-    known = {place: measure(place) for place in sorted(places)}
+    if len(known) < 2:
+        places = {number * (count - 1) // max(1, even - 1) for number in range(even)}
+        for place in sorted(places - known.keys()):
+            known[place] = measure(place)
     while len(known) < samples:
         taken = sorted(known)
-        steps = [
-            (abs(known[left] - known[right]), -left, (left + right) // 2)
+        gaps = [
+            (abs(min(most, known[left]) - min(most, known[right])), right - left, -left)
             for left, right in pairwise(taken)
-            if right - left > 1 and known[left] != known[right]
+            if right - left > 1 and min(known[left], known[right]) < most
         ]
-        if not steps:
+        if not gaps:
             break
-        middle = max(steps)[2]
+        _, width, minus_left = max(gaps)
+        middle = width // 2 - minus_left
         known[middle] = measure(middle)
     values = [known[0]]
     for place in range(1, count):

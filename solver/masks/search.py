@@ -7,14 +7,16 @@ found is then improved layer by layer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable
+from math import inf
 
 from memplan.ir.request import LayerUpdate
-from memplan.solver.attempts import Pursuit, Side, cannot_improve, carry_over, try_mask
+from memplan.solver.attempts import Pursuit, Raises, Side, cannot_improve, carry_over, try_mask
 from memplan.solver.bounds import lower_bound
 from memplan.solver.build_instance import fix_mask
 from memplan.solver.instance import Instance
 from memplan.solver.masks.estimate import MemoryEstimate, choose_mask
+from memplan.solver.masks.exchange import exchanges, raises_of
 from memplan.solver.masks.model import masks_by_model
 
 __all__ = ["is_hopeless", "most_important", "raise_layers", "search_masks"]
@@ -24,6 +26,8 @@ Attempt = Callable[[Pursuit, Side, Mask, float], bool]
 
 #: Graphs of at most so many operations get the mask model, which is slow on larger ones.
 MASK_MODEL_WORKS = 200
+#: Of the time for one micro-batch, what a better estimate of memory may take.
+_ESTIMATE_SHARE = 0.3
 #: Different masks that are tried in the bisection.
 _PROBES = 8
 
@@ -32,7 +36,8 @@ def search_masks(pursuit: Pursuit, side: Side, seconds: float) -> None:
     """Look for the mask of most importance for which a plan fits, at one micro-batch."""
     until = pursuit.clock.now() + seconds
     gain = _gains(side.instance)
-    estimate = side.memory_estimate()
+    samples = side.affordable_reach_samples(_ESTIMATE_SHARE * seconds)
+    estimate = side.memory_estimate(samples)
     _search_inflation(pursuit, side, estimate, until)
     if pursuit.techniques.mask_model and len(side.instance.works) <= MASK_MODEL_WORKS:
         left = max(0.0, until - pursuit.clock.now())
@@ -107,66 +112,75 @@ def raise_layers(pursuit: Pursuit, side: Side, until: float, attempt: Attempt = 
     """Raise one layer's option after the other while a plan is found.
 
     First those of the most importance per byte that the estimate adds; and of all of them first
-    those for which the incumbent's schedule does as it is.
+    those for which the incumbent's schedule does as it is, if need be with other layers updated
+    less.  Where an option was in vain, those of the layer that take no fewer bytes are left out,
+    until the mask is another one.
 
     Args:
         attempt: looks for a plan of a mask for some seconds.
     """
-    tried: set[tuple[str, LayerUpdate]] = set()
-    in_vain: set[tuple[str, LayerUpdate]] = set()
     while pursuit.clock.now() < until and not pursuit.clock.stop():
         best = pursuit.best
         if best is None or best.instance.samples != side.samples:
             return
         mask = best.instance.mask()
-        for layer, option in _raises(side, mask, tried | in_vain):
-            if pursuit.clock.over(until):
-                return
-            in_vain.add((layer, option))
-            if carry_over(pursuit, side, {**mask, layer: option}):
-                break
+        if side.raises is None or side.raises.schedule != best.schedule:
+            same = side.raises is not None and side.raises.mask == mask
+            in_vain = side.raises.in_vain if side.raises is not None and same else {}
+            side.raises = Raises(mask, best.schedule, in_vain=in_vain)
+        raises = side.raises
+        if not raises.carried:
+            raised = _raise_as_it_is(pursuit, side, raises, until)
         else:
-            if not _raise_by_search(pursuit, side, mask, tried, until, attempt):
+            raised = _raise_by_search(pursuit, side, raises, until, attempt)
+            if raised is None:
                 return
-            in_vain.clear()
+        if raised is not None and mask.keys() <= raised.keys() and pursuit.best is not None:
+            # What was too much for a smaller mask is for a larger one.
+            side.raises = Raises(raised, pursuit.best.schedule, in_vain=raises.in_vain)
+
+
+def _raise_as_it_is(pursuit: Pursuit, side: Side, raises: Raises, until: float) -> Mask | None:
+    """Return the first mask for which the incumbent's schedule does as it is, if any."""
+    estimate, too_large = side.memory_estimate(), raises.too_large_as_it_is
+    for _, option in raises_of(estimate, raises.mask):
+        layer = option.update.layer
+        least = min(too_large.get(layer, inf), raises.in_vain.get(layer, inf))
+        if option.own_bytes >= least:
+            continue
+        if pursuit.clock.over(until):
+            return None
+        trial = {**raises.mask, layer: option.update}
+        if carry_over(pursuit, side, trial):
+            return trial
+        too_large[layer] = option.own_bytes
+    for option, trial in exchanges(estimate, raises.mask, but=raises.exchanged):
+        if pursuit.clock.over(until):
+            return None
+        if carry_over(pursuit, side, trial):
+            return trial
+        raises.exchanged.add(option.update)
+    raises.carried = True
+    return None
 
 
 def _raise_by_search(
-    pursuit: Pursuit,
-    side: Side,
-    mask: Mask,
-    tried: set[tuple[str, LayerUpdate]],
-    until: float,
-    attempt: Attempt,
-) -> bool:
-    for layer, option in _raises(side, mask, tried):
-        if pursuit.clock.over(until):
-            return False
-        tried.add((layer, option))
-        trial = {**mask, layer: option}
-        if _too_large(pursuit, side, trial):
+    pursuit: Pursuit, side: Side, raises: Raises, until: float, attempt: Attempt
+) -> Mask | None:
+    """Return the first mask for which a plan is found, if any."""
+    for _, option in raises_of(side.memory_estimate(), raises.mask):
+        layer = option.update.layer
+        if option.own_bytes >= raises.in_vain.get(layer, inf):
             continue
-        pursuit.tell(f"update mask, micro-batch {side.samples}")
-        if attempt(pursuit, side, trial, max(0.05, 0.05 * (until - pursuit.clock.now()))):
-            return True
-    return False
-
-
-def _raises(
-    side: Side, mask: Mask, tried: Set[tuple[str, LayerUpdate]]
-) -> list[tuple[str, LayerUpdate]]:
-    """Return what of one layer may be updated more than by ``mask``, the best first."""
-    gain = _gains(side.instance)
-    estimate = side.memory_estimate()
-    bytes_now = estimate.of(mask)
-    raises = []
-    for number, ((layer, option), units) in enumerate(gain.items()):
-        more = units - _gain_of(mask, layer, gain)
-        if more > 0 and (layer, option) not in tried:
-            added = max(64, estimate.of({**mask, layer: option}) - bytes_now)
-            raises.append((-more / added, layer, number, option))
-    raises.sort(key=lambda entry: entry[:3])
-    return [(layer, option) for _, layer, _, option in raises]
+        if pursuit.clock.over(until):
+            return None
+        trial = {**raises.mask, layer: option.update}
+        if not _too_large(pursuit, side, trial):
+            pursuit.tell(f"update mask, micro-batch {side.samples}")
+            if attempt(pursuit, side, trial, max(0.05, 0.05 * (until - pursuit.clock.now()))):
+                return trial
+        raises.in_vain[layer] = option.own_bytes
+    return None
 
 
 def _gains(instance: Instance) -> dict[tuple[str, LayerUpdate], int]:
@@ -176,10 +190,6 @@ def _gains(instance: Instance) -> dict[tuple[str, LayerUpdate], int]:
         for option, units in zip(choice.options, choice.units, strict=True)
         if option is not None
     }
-
-
-def _gain_of(mask: Mask, layer: str, gain: dict[tuple[str, LayerUpdate], int]) -> int:
-    return gain.get((layer, mask[layer]), 0) if layer in mask else 0
 
 
 def _importance(mask: Mask, gain: dict[tuple[str, LayerUpdate], int]) -> int:

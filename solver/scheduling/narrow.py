@@ -19,6 +19,10 @@ def narrow_ways(table: Table) -> dict[int, int]:
     Of several the one of the smallest working set, then the fastest.  Nothing is used up that is
     read later by what then runs.
     """
+    return table.once(_narrow_ways)
+
+
+def _narrow_ways(table: Table) -> dict[int, int]:
     forbidden: set[tuple[int, int]] = set()
     while True:
         ways = _ways(table, forbidden)

@@ -64,6 +64,10 @@ def fastest_ways(table: Table) -> dict[int, int]:
     Where an alternative spares another operation (a fused update its weight gradient), that
     operation's time counts too.
     """
+    return table.once(_fastest_ways)
+
+
+def _fastest_ways(table: Table) -> dict[int, int]:
     readers = _reader_counts(table)
     ways = {}
     for index, allowed in enumerate(_single(table)):
@@ -80,6 +84,10 @@ def saving_ways(table: Table) -> dict[int, int]:
     Starts with the fastest and flips one operation at a time while the bytes of forward tensors
     that backward operations read become fewer.
     """
+    return table.once(_saving_ways)
+
+
+def _saving_ways(table: Table) -> dict[int, int]:
     saved = _Saved(table, fastest_ways(table))
     single = _single(table)
     improved = True

@@ -68,7 +68,7 @@ def test_steps_are_found_with_few_samples(samples: int | None) -> None:
         measured.append(place)
         return STEPS[place]
 
-    values = sampled_steps(len(STEPS), samples, measure)
+    values = sampled_steps(len(STEPS), samples, measure, 100, {})
     most = 100 if samples is None else min(samples, 100)
     assert len(measured) == len(set(measured)) <= most
     assert all(values[place] == STEPS[place] for place in measured)
@@ -79,4 +79,4 @@ def test_steps_are_found_with_few_samples(samples: int | None) -> None:
 
 
 def test_nothing_is_measured_of_nothing() -> None:
-    assert sampled_steps(0, 5, lambda _: 1) == []
+    assert sampled_steps(0, 5, lambda _: 1, 100, {}) == []
