@@ -33,6 +33,8 @@ class Techniques(Switches):
     annealing: bool = True
     #: Choose the update mask by CP-SAT over a fixed order, before recomputation.
     mask_model: bool = True
+    #: Update one layer more and others less, where the incumbent's schedule does for that as it is.
+    mask_exchanges: bool = True
     #: The joint CP-SAT model, with everything free (small graphs) or in windows of time.
     joint_model: bool = True
     #: Choose what is recomputed with the order fixed, on small graphs: by the next two, and CP-SAT.

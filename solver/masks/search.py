@@ -154,7 +154,9 @@ def _raise_as_it_is(pursuit: Pursuit, side: Side, raises: Raises, until: float) 
         if carry_over(pursuit, side, trial):
             return trial
         too_large[layer] = option.own_bytes
-    for option, trial in exchanges(estimate, raises.mask, but=raises.exchanged):
+    is_on = pursuit.techniques.mask_exchanges
+    others = exchanges(estimate, raises.mask, but=raises.exchanged) if is_on else ()
+    for option, trial in others:
         if pursuit.clock.over(until):
             return None
         if carry_over(pursuit, side, trial):

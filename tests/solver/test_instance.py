@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
+
 import pytest
 
 from memplan.ir.device import Device, Rates, Region
 from memplan.ir.errors import RequestError
+from memplan.ir.graph import OpGraph
 from memplan.ir.request import LayerUpdate
 from memplan.solver.build_instance import build_instance, fix_mask
 from tests.solver.problems import instance_of, request
-from tests.support.hand_graphs import chain, inference, statistics, two_layers
+from tests.support.hand_graphs import block, chain, inference, pictures, statistics, two_layers
 
 INPUT_HALF = LayerUpdate(layer="l2", bias=True, weight="input", channels=(0, 1))
 
@@ -94,6 +98,35 @@ def test_fixing_the_mask_leaves_one_option_each() -> None:
     assert fix_mask(fixed, {"l2": INPUT_HALF}) is fixed
     work = next(w for w in fixed.works if w.operation == "linear2.weight_gradient")
     assert [way.name for way in work.ways] == ["saved_slice"]
+
+
+@pytest.mark.parametrize("make", [two_layers, statistics, block, pictures, chain])
+@pytest.mark.parametrize("samples", [2, 1])
+def test_a_mask_fixed_later_is_as_if_it_had_been_given(
+    make: Callable[[], OpGraph], samples: int
+) -> None:
+    graph = make()
+    open_instance = instance_of(
+        graph, batch=2, samples=samples, update="auto", slice_divisors=(4, 2)
+    )
+    asked = open_instance.request
+    rng = random.Random(0)
+    layers = [(choice.layer, choice.options) for choice in open_instance.choices]
+    masks = [
+        {layer: option for layer, options in layers if (option := rng.choice(options)) is not None}
+        for _ in range(20)
+    ]
+    for mask in masks:
+        assert fix_mask(open_instance, mask) == build_instance(graph, asked, samples, mask)
+    assert len({frozenset(mask.values()) for mask in masks}) > 1
+
+
+def test_a_mask_of_other_channels_than_were_asked_for() -> None:
+    graph = two_layers()
+    open_instance = instance_of(graph, update="auto", slice_divisors=())
+    assert open_instance.chosen({"l2": INPUT_HALF}) is None
+    fixed = fix_mask(open_instance, {"l2": INPUT_HALF})
+    assert fixed.mask() == {"l2": INPUT_HALF}
 
 
 def test_a_mask_that_does_not_fit_the_graph_is_refused() -> None:

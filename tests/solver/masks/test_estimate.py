@@ -80,3 +80,36 @@ def test_steps_are_found_with_few_samples(samples: int | None) -> None:
 
 def test_nothing_is_measured_of_nothing() -> None:
     assert sampled_steps(0, 5, lambda _: 1, 100, {}) == []
+
+
+SPIKES = [9_000] * 20 + [900] * 10 + [500, 700, 500, 500, 800] + [500] * 30
+
+
+def test_samples_go_to_where_the_budget_matters() -> None:
+    values = sampled_steps(len(SPIKES), 55, SPIKES.__getitem__, 2_000, {})
+    assert values[20:] == SPIKES[20:]
+    # Of steps among values that are all too large nothing is to be known.
+    far: list[int] = []
+
+    def measure(place: int) -> int:
+        far.append(place)
+        return 100_000 + place
+
+    assert len(sampled_steps(50, 20, measure, 2_000, {})) == 50
+    assert len(far) == 10
+
+
+def test_what_was_measured_before_counts() -> None:
+    known: dict[int, int] = {}
+    sampled_steps(len(SPIKES), 10, SPIKES.__getitem__, 2_000, known)
+    before = set(known)
+    assert len(before) == 10
+    again: list[int] = []
+
+    def measure(place: int) -> int:
+        again.append(place)
+        return SPIKES[place]
+
+    sampled_steps(len(SPIKES), 30, measure, 2_000, known)
+    assert len(again) == 20 and before.isdisjoint(again)
+    assert known == {place: SPIKES[place] for place in before | set(again)}
