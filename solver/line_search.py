@@ -28,6 +28,8 @@ __all__ = ["search_along", "solve_lines"]
 _LARGEST_LINE = 120
 #: Where nothing may depend on the wall; searches over what is held end by themselves.
 _NO_LIMIT_SECONDS = 1e6
+#: What the search over what is held gets at least, which mostly ends within it or not at all.
+_LABEL_SECONDS = 0.8
 #: Schedules of the least time that are tried for addresses, and what packing one may take.
 _MOST_PLACED = 12
 _SHORT_SECONDS = 0.1
@@ -133,7 +135,8 @@ def _solve(
         techniques = pursuit.techniques
         if techniques.label_search:
             along.search = LineSearch(line, room, free=True)
-            share = _NO_LIMIT_SECONDS if request.deterministic else 0.3 * seconds
+            share = max(0.3 * seconds, min(seconds, _LABEL_SECONDS))
+            share = _NO_LIMIT_SECONDS if request.deterministic else share
             along.best = along.search.by_labels(share, clock)
             along.restrictions = () if only else (ALONG_LINE,)
         # HiGHS stops by the wall: not where plans must not differ.
