@@ -56,7 +56,8 @@ _MOST_TABLES = 4
 #: With less per step, a packing that is not found at once is seldom found at all.
 _PACKING_SECONDS_PER_STEP = 2e-4
 #: What exceeds the room by so much is searched again at a limit that is lower by so many times it.
-_LOWERED, _LOWERED_WITHOUT_A_PLAN = 1.1, 1.6
+#: Without a plan, and with time for a few such rounds only, by more.
+_LOWERED, _LOWERED_IN_A_HURRY, _HURRY_ROUNDS = 1.1, 1.6, 3
 #: Where there is no plan, what packing the schedule of the least peak may take of packing's time.
 _LEAST_SHARE = 0.2
 
@@ -68,9 +69,7 @@ class Raises:
     mask: Mask
     #: The incumbent's.
     schedule: Sequence[tuple[int, int]]
-    #: The schedule does for no other mask as it is.
-    carried: bool = False
-    #: Per layer, the bytes of the smallest option for which it does not.
+    #: Per layer, the bytes of the smallest option for which that does not do as it is.
     too_large_as_it_is: dict[str, int] = field(default_factory=dict)
     #: For these others were updated less, which did not make it do.
     exchanged: set[LayerUpdate] = field(default_factory=set)
@@ -318,6 +317,7 @@ def try_mask(pursuit: Pursuit, side: Side, mask: Mask, seconds: float) -> bool:
     if not known:
         known += carried_from_best(pursuit, table)
     for attempt in range(4):
+        began = pursuit.clock.now()
         left = until - pursuit.clock.now()
         # With a given mask one miss by little is made good, even if there is no time for it.
         nearly = attempt == 1 and side.instance.fixed and limit > 0.98 * instance.room_bytes
@@ -337,7 +337,8 @@ def try_mask(pursuit: Pursuit, side: Side, mask: Mask, seconds: float) -> bool:
         if overshoot == 0:
             return True
         if overshoot is not None:
-            factor = _LOWERED if pursuit.best is not None else _LOWERED_WITHOUT_A_PLAN
+            hurries = pursuit.left < _HURRY_ROUNDS * (pursuit.clock.now() - began)
+            factor = _LOWERED_IN_A_HURRY if pursuit.best is None and hurries else _LOWERED
             limit = int(limit - factor * overshoot)
         else:  # that was too low
             limit = (limit + instance.room_bytes) // 2

@@ -129,19 +129,18 @@ def raise_layers(pursuit: Pursuit, side: Side, until: float, attempt: Attempt = 
             in_vain = side.raises.in_vain if side.raises is not None and same else {}
             side.raises = Raises(mask, best.schedule, in_vain=in_vain)
         raises = side.raises
-        if not raises.carried:
-            raised = _raise_as_it_is(pursuit, side, raises, until)
-        else:
+        raised = _raise_as_it_is(pursuit, side, raises, until)
+        if raised is None and _exchange(pursuit, side, raises, until):
+            continue
+        if raised is None:
             raised = _raise_by_search(pursuit, side, raises, until, attempt)
-            if raised is None:
-                return
-        if raised is not None and mask.keys() <= raised.keys() and pursuit.best is not None:
-            # What was too much for a smaller mask is for a larger one.
-            side.raises = Raises(raised, pursuit.best.schedule, in_vain=raises.in_vain)
+        if raised is None:
+            return
+        raises.mask = raised  # what was too much for a smaller mask is for a larger one
 
 
 def _raise_as_it_is(pursuit: Pursuit, side: Side, raises: Raises, until: float) -> Mask | None:
-    """Return the first mask for which the incumbent's schedule does as it is, if any."""
+    """Return the first larger mask for which the incumbent's schedule does as it is, if any."""
     estimate, too_large = side.memory_estimate(), raises.too_large_as_it_is
     for _, option in raises_of(estimate, raises.mask):
         layer = option.update.layer
@@ -154,22 +153,27 @@ def _raise_as_it_is(pursuit: Pursuit, side: Side, raises: Raises, until: float) 
         if carry_over(pursuit, side, trial):
             return trial
         too_large[layer] = option.own_bytes
-    is_on = pursuit.techniques.mask_exchanges
-    others = exchanges(estimate, raises.mask, but=raises.exchanged) if is_on else ()
-    for option, trial in others:
-        if pursuit.clock.over(until):
-            return None
-        if carry_over(pursuit, side, trial):
-            return trial
-        raises.exchanged.add(option.update)
-    raises.carried = True
     return None
+
+
+def _exchange(pursuit: Pursuit, side: Side, raises: Raises, until: float) -> bool:
+    """Look for a mask for which the schedule does, if others are updated less; True if it does."""
+    if not pursuit.techniques.mask_exchanges:
+        return False
+    estimate = side.memory_estimate()
+    for option, trial in exchanges(estimate, raises.mask, but=raises.exchanged):
+        if pursuit.clock.over(until):
+            return False
+        if carry_over(pursuit, side, trial):
+            return True
+        raises.exchanged.add(option.update)
+    return False
 
 
 def _raise_by_search(
     pursuit: Pursuit, side: Side, raises: Raises, until: float, attempt: Attempt
 ) -> Mask | None:
-    """Return the first mask for which a plan is found, if any."""
+    """Return the first larger mask for which a plan is found, if any."""
     for _, option in raises_of(side.memory_estimate(), raises.mask):
         layer = option.update.layer
         if option.own_bytes >= raises.in_vain.get(layer, inf):
