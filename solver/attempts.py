@@ -36,6 +36,7 @@ __all__ = [
     "carried_from_best",
     "carry_over",
     "fits",
+    "is_poor",
     "offer_as_it_is",
     "pack_found",
     "shrink",
@@ -58,6 +59,10 @@ _PACKING_SECONDS_PER_STEP = 2e-4
 #: What exceeds the room by so much is searched again at a limit that is lower by so many times it.
 #: Without a plan, and with time for a few such rounds only, by more.
 _LOWERED, _LOWERED_IN_A_HURRY, _HURRY_ROUNDS = 1.1, 1.6, 3
+#: Once something fits, a limit that was lowered in a hurry is lowered by so much of that.
+_LESS_LOWERED = 0.6
+#: So much longer than the fastest schedule that was found takes a plan that is as good as none.
+_POOR = 1.05
 #: Where there is no plan, what packing the schedule of the least peak may take of packing's time.
 _LEAST_SHARE = 0.2
 
@@ -95,6 +100,8 @@ class Side:
     _known: dict[frozenset[LayerUpdate], list[Steps]] = field(default_factory=dict)
     #: Per mask, fewer live bytes than fit: what packing exceeded the room by, and a little more.
     lowered_bytes: dict[frozenset[LayerUpdate], int] = field(default_factory=dict)
+    #: Masks for which it was lowered by more than that, as time was short.
+    hurried: set[frozenset[LayerUpdate]] = field(default_factory=set)
     #: Of the latest incumbent of this micro-batch, what was raised in vain.
     raises: Raises | None = None
     _estimate: MemoryEstimate | None = None
@@ -311,9 +318,9 @@ def try_mask(pursuit: Pursuit, side: Side, mask: Mask, seconds: float) -> bool:
     until = pursuit.clock.now() + seconds
     limit = instance.room_bytes
     key = frozenset(mask.values())
-    if pursuit.best is None:  # first of all something that fits
-        limit -= side.lowered_bytes.get(key, 0)
     known = side.known(mask)
+    if is_poor(pursuit.best, side, mask):  # first of all something that fits, and is good
+        limit -= side.lowered_bytes.get(key, 0)
     if not known:
         known += carried_from_best(pursuit, table)
     for attempt in range(4):
@@ -335,15 +342,38 @@ def try_mask(pursuit: Pursuit, side: Side, mask: Mask, seconds: float) -> bool:
         known[:] = [*(steps for _, _, steps in found.fitting[:3]), found.least]
         overshoot = pack_found(pursuit, table, found, max(0.05, 0.3 * left))
         if overshoot == 0:
+            if key in side.hurried:  # next time by less: more live bytes, less time
+                side.lowered_bytes[key] = int(_LESS_LOWERED * (instance.room_bytes - limit))
             return True
         if overshoot is not None:
             hurries = pursuit.left < _HURRY_ROUNDS * (pursuit.clock.now() - began)
-            factor = _LOWERED_IN_A_HURRY if pursuit.best is None and hurries else _LOWERED
+            if hurries and pursuit.best is None:
+                side.hurried.add(key)
+                factor = _LOWERED_IN_A_HURRY
+            else:
+                factor = _LOWERED
             limit = int(limit - factor * overshoot)
         else:  # that was too low
             limit = (limit + instance.room_bytes) // 2
         side.lowered_bytes[key] = instance.room_bytes - limit
     return False
+
+
+def is_poor(best: Solution | None, side: Side, mask: Mask) -> bool:
+    """Tell whether there is no plan, or one that should be hastened before anything else.
+
+    It takes much longer than a schedule of the same mask that was found, or is of a limit that was
+    lowered in a hurry.
+    """
+    if best is None:
+        return True
+    known = side.known(mask)
+    if best.instance.samples != side.samples or best.instance.mask() != mask or not known:
+        return False
+    if frozenset(mask.values()) in side.hurried:
+        return True
+    fastest = min(best.table.trip_time_ns(steps) for steps in known)
+    return best.table.trip_time_ns(best.schedule) > _POOR * fastest
 
 
 def pack_found(pursuit: Pursuit, table: Table, found: Found, seconds: float) -> int | None:

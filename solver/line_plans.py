@@ -49,7 +49,7 @@ def offer_schedules(pursuit: Pursuit, bound: RecomputationBound) -> None:
         steps = _fitting(pursuit, table, _steps(one.order, first, again))
         if steps is None or pursuit.best is None:
             continue
-        if _time_ns(table, steps) >= _time_ns(table, pursuit.best.schedule):
+        if table.trip_time_ns(steps) >= table.trip_time_ns(pursuit.best.schedule):
             continue
         known.append(steps)
         _pack(pursuit, table, steps)
@@ -113,7 +113,3 @@ def _fitting(pursuit: Pursuit, table: Table, schedule: list[tuple[int, int]]) ->
         if overflow:
             return None
     return tuple(steps) if table.within_compute(steps) else None
-
-
-def _time_ns(table: Table, schedule: Steps | list[tuple[int, int]]) -> int:
-    return sum(table.time_ns[work][way] for work, way in schedule)

@@ -116,7 +116,7 @@ def search_along(pursuit: Pursuit, bound: RecomputationBound, seconds: float) ->
         return
     start = tuple(dict(best.schedule).items())  # a line has one way for each
     along = _Line(best.table, start, line, found, (ALONG_LINE,), search)
-    cost_ns = sum(best.table.time_ns[work][way] for work, way in best.schedule)
+    cost_ns = best.table.trip_time_ns(best.schedule)
     if along.cost_ns + sum(line.time_ns) < cost_ns:
         side = next(side for side in pursuit.sides if side.samples == best.instance.samples)
         _place(pursuit, side, along)

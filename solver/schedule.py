@@ -100,6 +100,10 @@ class Table:
         limit = self.macs_limit
         return limit is None or sum(self.macs[work][way] for work, way in schedule) <= limit
 
+    def trip_time_ns(self, schedule: Schedule) -> int:
+        """Return what one trip takes."""
+        return sum(self.time_ns[work][way] for work, way in schedule)
+
     @classmethod
     def of(cls, instance: Instance) -> Table:
         """Build the table of a fixed instance."""

@@ -17,6 +17,7 @@ from memplan.solver.attempts import (
     Pursuit,
     Side,
     cannot_improve,
+    is_poor,
     offer_as_it_is,
     shrink,
     try_mask,
@@ -71,6 +72,8 @@ _LEAST_SECONDS_PER_WORK = 2e-3
 _EVERYTHING_SHARE = 0.06
 #: Of the time left for the incumbent, where the mask is open, what a faster schedule gets at last.
 _SCHEDULE_SHARE = 0.4
+#: What a plan gets that takes much longer than schedules that were found, before it is bounded.
+_POOR_SHARE = 0.6
 #: For a last look at the bound, if the incumbent has changed.
 _LAST_SECONDS = 0.5
 #: Of a bound's time, what the incumbent's micro-batch gets where others may be faster.
@@ -172,6 +175,7 @@ def _search(
             solve_lines(pursuit, hopeful, 0.3 * pursuit.left)
             remember_proved(pursuit, hopeful)
         _try_heuristics(pursuit, hopeful, (0.7 if techniques.joint_model else 1.0) * pursuit.left)
+        _hasten_poor(pursuit, hopeful)
         _bound_recomputation(pursuit, hopeful, 0.7 * pursuit.left)
         if techniques.joint_model and not is_proved(pursuit, hopeful):
             _improve_by_model(pursuit)
@@ -304,6 +308,13 @@ def _try_again(pursuit: Pursuit, seconds: float) -> None:
     try_mask(pursuit, side, mask, until - pursuit.clock.now())
 
 
+def _hasten_poor(pursuit: Pursuit, sides: list[Side]) -> None:
+    """Go on from an incumbent that is as good as none, before it is bounded."""
+    best = pursuit.best
+    if best is not None and any(is_poor(best, side, best.instance.mask()) for side in sides):
+        _try_again(pursuit, _POOR_SHARE * pursuit.left)
+
+
 def _bound_recomputation(pursuit: Pursuit, sides: list[Side], seconds: float) -> None:
     """Sharpen the bound on time along the incumbent's line, unless it is proved the fastest."""
     best = pursuit.best
@@ -324,14 +335,11 @@ def _bound_recomputation(pursuit: Pursuit, sides: list[Side], seconds: float) ->
     own = until - pursuit.clock.now()
     if faster_sides(pursuit, sides, best):
         own *= _OWN_BOUND_SHARE
-    bound.sharpen(_trip_time_ns(pursuit.best or best), own, pursuit.clock)
+    best = pursuit.best or best
+    bound.sharpen(best.table.trip_time_ns(best.schedule), own, pursuit.clock)
     offer_schedules(pursuit, bound)
     bound_others(pursuit, sides, line, until - pursuit.clock.now())
     remember_proved(pursuit, sides)
-
-
-def _trip_time_ns(best: Solution) -> int:
-    return sum(best.table.time_ns[work][way] for work, way in best.schedule)
 
 
 def _solve_whole(pursuit: Pursuit, sides: list[Side]) -> None:

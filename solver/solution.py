@@ -52,7 +52,7 @@ def worth(table: Table, schedule: Schedule, arena_bytes: int) -> Worth:
     outside, _ = plain_costs(instance)
     return Worth(
         -sum(choice.units[0] for choice in instance.choices),
-        outside + instance.trips * sum(table.time_ns[work][way] for work, way in schedule),
+        outside + instance.trips * table.trip_time_ns(schedule),
         arena_bytes,
     )
 

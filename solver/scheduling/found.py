@@ -11,7 +11,7 @@ from memplan.solver.local_search import anneal
 from memplan.solver.schedule import Schedule, Table, live_peak
 from memplan.solver.scheduling.priorities import climb
 
-__all__ = ["Found", "Gathering", "time_of"]
+__all__ = ["Found", "Gathering"]
 
 Steps = tuple[tuple[int, int], ...]
 
@@ -34,7 +34,7 @@ class Found:
         if self.least_peak is None or peak < self.least_peak:
             self.least_peak, self.least = peak, steps
         if peak <= limit and all(steps != known for _, _, known in self.fitting):
-            self.fitting.append((time_of(table, steps), peak, steps))
+            self.fitting.append((table.trip_time_ns(steps), peak, steps))
             self.fitting.sort(key=lambda entry: entry[:2])
             del self.fitting[8:]
         return peak
@@ -56,7 +56,7 @@ class Gathering:
         """Record a schedule, and let annealing begin with it."""
         peak = self.found.add(self.table, steps, self.limit_bytes)
         if peak is not None:
-            self.starts[steps] = (max(0, peak - self.limit_bytes), time_of(self.table, steps))
+            self.starts[steps] = (max(0, peak - self.limit_bytes), self.table.trip_time_ns(steps))
 
     @property
     def nearest(self) -> Steps:
@@ -93,8 +93,3 @@ class Gathering:
 
     def _record(self, steps: Schedule) -> None:
         self.found.add(self.table, steps, self.limit_bytes)
-
-
-def time_of(table: Table, schedule: Schedule) -> int:
-    """Return the time of one trip in ns."""
-    return sum(table.time_ns[work][way] for work, way in schedule)

@@ -48,7 +48,7 @@ def hastened(
                 trial[covered] = fast[covered]
             found = _fitting(table, trial, limit_bytes)
             clock.spend(_SECONDS_PER_STEP * len(best))
-            if found is not None and _time_ns(table, found) < _time_ns(table, best):
+            if found is not None and table.trip_time_ns(found) < table.trip_time_ns(best):
                 ways, best, improved = trial, found, True
     return best
 
@@ -61,7 +61,3 @@ def _fitting(table: Table, ways: dict[int, int], limit_bytes: int) -> Steps | No
         if peak is not None and peak <= limit_bytes and table.within_compute(order):
             return order
     return None
-
-
-def _time_ns(table: Table, schedule: Schedule) -> int:
-    return sum(table.time_ns[work][way] for work, way in schedule)

@@ -64,7 +64,7 @@ def schedules_of_segments(
                     if peak is None:
                         continue
                     if peak <= aim:
-                        time_ns = sum(table.time_ns[work][way] for work, way in steps)
+                        time_ns = table.trip_time_ns(steps)
                         fitting[steps] = time_ns, peak
                     if least is None or peak < least[0]:
                         least = peak, steps

@@ -13,7 +13,6 @@ from memplan.solver.build_instance import build_instance
 from memplan.solver.local_search.leave_out import with_less_recomputed
 from memplan.solver.schedule import Table, live_peak
 from memplan.solver.scheduling.cuts import kept_by_cut, schedules_of_cuts
-from memplan.solver.scheduling.found import time_of
 from memplan.solver.scheduling.orders import starting_orders
 from tests.solver.problems import request
 from tests.support.random_graphs import random_graph
@@ -108,6 +107,6 @@ def test_a_chain_with_cheap_parts_keeps_the_dear_ones() -> None:
         for steps in schedules_of_cuts(table, [order], budget, math.inf)
         if (live_peak(table, steps) or budget + 1) <= budget
     ]
-    extra = min(time_of(table, steps) for steps in found) - time_of(table, order)
+    extra = min(table.trip_time_ns(steps) for steps in found) - table.trip_time_ns(order)
     dearest = max(table.time_ns[work][way] for work, way in order)
     assert 0 < extra < dearest  # no convolution runs again
