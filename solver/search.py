@@ -177,10 +177,12 @@ def _search(
         _try_heuristics(pursuit, hopeful, (0.7 if techniques.joint_model else 1.0) * pursuit.left)
         _hasten_poor(pursuit, hopeful)
         _bound_recomputation(pursuit, hopeful, 0.7 * pursuit.left)
+        bounded = pursuit.best
         if techniques.joint_model and not is_proved(pursuit, hopeful):
             _improve_by_model(pursuit)
             _try_again(pursuit, pursuit.left - _LAST_SECONDS)
-        _bound_recomputation(pursuit, hopeful, _LAST_SECONDS)
+        changed = pursuit.best is not bounded
+        _bound_recomputation(pursuit, hopeful, _LAST_SECONDS if changed else pursuit.left)
     if pursuit.best is None:
         _look_for_smallest(pursuit, hopeful)
     return _outcome(pursuit, hopeful)
