@@ -77,6 +77,7 @@ CASES: Mapping[str, Callable[[], Case]] = {
     "ds-cnn": partial(example_case, "ds-cnn", 0.3, "full"),
     "mbv2-w0.35": partial(example_case, "mbv2-w0.35", 0.25, "auto"),
     "mcunet-5fps": partial(example_case, "mcunet-5fps", 0.1, "auto"),
+    "mobilenet-v2-auto": partial(example_case, "mobilenet-v2", 0.02, "auto"),
     "densenet121": partial(example_case, "densenet121", 0.5, "full"),
     "bert-mini": partial(example_case, "bert-mini", 0.7, "full"),
     "unet": partial(example_case, "unet", 0.6, "full"),
