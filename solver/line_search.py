@@ -28,8 +28,9 @@ __all__ = ["search_along", "solve_lines"]
 _LARGEST_LINE = 120
 #: Where nothing may depend on the wall; searches over what is held end by themselves.
 _NO_LIMIT_SECONDS = 1e6
-#: What the search over what is held gets at least, which mostly ends within it or not at all.
-_LABEL_SECONDS = 0.8
+#: The search over what is held mostly ends within so many seconds or not at all; it gets them, if
+#: that is no more than so much of all of the time.
+_LABEL_SECONDS, _LABEL_SHARE = 0.8, 0.6
 #: Schedules of the least time that are tried for addresses, and what packing one may take.
 _MOST_PLACED = 12
 _SHORT_SECONDS = 0.1
@@ -135,7 +136,7 @@ def _solve(
         techniques = pursuit.techniques
         if techniques.label_search:
             along.search = LineSearch(line, room, free=True)
-            share = max(0.3 * seconds, min(seconds, _LABEL_SECONDS))
+            share = max(0.3 * seconds, min(_LABEL_SECONDS, _LABEL_SHARE * pursuit.left))
             share = _NO_LIMIT_SECONDS if request.deterministic else share
             along.best = along.search.by_labels(share, clock)
             along.restrictions = () if only else (ALONG_LINE,)

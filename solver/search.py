@@ -81,7 +81,7 @@ _OWN_BOUND_SHARE = 0.6
 #: What other orders of a small graph get whose plain order is solved exactly.
 _REORDERING_SECONDS = 3.0
 #: Of a search from a stored plan, where the mask is given.
-_WARM_LINE_SHARE = 0.6
+_WARM_LINE_SHARE = 0.25
 _WARM_NEAR_SHARE = 0.45
 _WARM_BOUND_SHARE = 0.6
 
