@@ -28,9 +28,9 @@ __all__ = ["search_along", "solve_lines"]
 _LARGEST_LINE = 120
 #: Where nothing may depend on the wall; searches over what is held end by themselves.
 _NO_LIMIT_SECONDS = 1e6
-#: The search over what is held mostly ends within so many seconds or not at all; it gets them, if
+#: On chains the search over what is held mostly ends within so many seconds; it gets them, if
 #: that is no more than so much of all of the time.
-_LABEL_SECONDS, _LABEL_SHARE = 0.8, 0.6
+_LABEL_SECONDS, _LABEL_SHARE = 0.25, 0.6
 #: Schedules of the least time that are tried for addresses, and what packing one may take.
 _MOST_PLACED = 12
 _SHORT_SECONDS = 0.1
