@@ -119,10 +119,13 @@ def raise_layers(pursuit: Pursuit, side: Side, until: float, attempt: Attempt = 
     Args:
         attempt: looks for a plan of a mask for some seconds.
     """
+    most = sum(max(choice.units) for choice in side.instance.choices)
     while pursuit.clock.now() < until and not pursuit.clock.stop():
         best = pursuit.best
         if best is None or best.instance.samples != side.samples:
             return
+        if -best.worth.minus_importance == most:
+            return  # before an estimate is made, which takes long on large graphs
         mask = best.instance.mask()
         if side.raises is None or side.raises.schedule != best.schedule:
             same = side.raises is not None and side.raises.mask == mask

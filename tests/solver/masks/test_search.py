@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from memplan.solver.attempts import Pursuit, Side
 from memplan.solver.bounds import lower_bound
 from memplan.solver.clock import Clock
 from memplan.solver.instance import Instance
-from memplan.solver.masks.search import most_important, search_masks
+from memplan.solver.masks.search import most_important, raise_layers, search_masks
 from memplan.solver.progress import Reporter
 from memplan.solver.techniques import Techniques
 from tests.solver.problems import PLENTY, accepted_plan, instance_of
@@ -35,6 +37,16 @@ def test_with_plenty_everything_is_updated() -> None:
     pursuit = pursue(PLENTY)
     assert pursuit.best is not None
     assert -pursuit.best.worth.minus_importance == 1_000_000
+
+
+def test_where_everything_is_updated_nothing_is_estimated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pursuit = pursue(PLENTY)
+    before = pursuit.best
+    monkeypatch.setattr(Side, "memory_estimate", None)  # calling it fails
+    raise_layers(pursuit, pursuit.sides[0], pursuit.clock.now() + 60.0)
+    assert pursuit.best is before is not None
 
 
 def test_under_a_budget_a_part_is_updated_and_the_plan_checks() -> None:
