@@ -367,7 +367,7 @@ def is_poor(best: Solution | None, side: Side, mask: Mask) -> bool:
     """
     if best is None:
         return True
-    known = side.known(mask)
+    known = [steps for steps in side.known(mask) if steps]
     if best.instance.samples != side.samples or best.instance.mask() != mask or not known:
         return False
     if frozenset(mask.values()) in side.hurried:

@@ -44,7 +44,7 @@ Mask = dict[str, LayerUpdate]
 #: CP-SAT's deterministic time.  The most importance is mostly proved within a fraction of it
 #: (0.15 s of real time on ResNet-50); which of equally important masks takes least is not always.
 _MOST_SECONDS, _TIE_SECONDS = 1.0, 0.3
-#: Layers that take more than so many budgets to reach are never updated.
+#: Of layers that take more than so many budgets to reach few are updated: they are measured last.
 _MOST_OF_BUDGET = 2
 #: With more options CP-SAT takes seconds to minutes, and may end with less than the quick way.
 _MANY_OPTIONS = 200
@@ -125,7 +125,7 @@ def _reaches(instance: Instance, samples: int | None, measured: dict[int, int]) 
             len(layers),
             samples,
             lambda layer: _reach_bytes(instance, layers[layer]),
-            _MOST_OF_BUDGET * instance.limit_bytes,
+            _MOST_OF_BUDGET * instance.capacity_bytes,
             measured,
         )
     )
@@ -142,12 +142,12 @@ def sampled_steps(
     """Return ``measure`` of 0 .. count - 1, which changes by steps, from so many samples of it.
 
     Half of the samples are spread evenly.  The rest goes to where the largest steps are below
-    ``most``, then to the widest gaps there.  What lies between two samples has the value of the
-    one before it.
+    ``most``, then to the widest gaps there, then to the largest steps above.  What lies between two
+    samples has the value of the one before it.
 
     Args:
         samples: None: everything is measured.
-        most: values above it are not told apart.
+        most: values above it matter less.
         known: what was measured before, which counts among the samples; the new ones are added.
     """
     if not count:
@@ -161,13 +161,19 @@ def sampled_steps(
     while len(known) < samples:
         taken = sorted(known)
         gaps = [
-            (abs(min(most, known[left]) - min(most, known[right])), right - left, -left)
+            (
+                min(known[left], known[right]) < most,
+                abs(min(most, known[left]) - min(most, known[right])),
+                abs(known[left] - known[right]),
+                right - left,
+                -left,
+            )
             for left, right in pairwise(taken)
-            if right - left > 1 and min(known[left], known[right]) < most
+            if right - left > 1
         ]
-        if not gaps:
+        is_near, _, step, width, minus_left = max(gaps, default=(False, 0, 0, 0, 0))
+        if not is_near and not step:
             break
-        _, width, minus_left = max(gaps)
         middle = width // 2 - minus_left
         known[middle] = measure(middle)
     values = [known[0]]

@@ -16,7 +16,7 @@ __all__ = ["exchanges", "least_loss", "raises_of"]
 
 Mask = dict[str, LayerUpdate]
 
-#: Added bytes count as so many at least, so that hardly any gain is not worth most per byte.
+#: Added bytes count as so many at least: a small gain for hardly any bytes does not come first.
 _FEW_BYTES = 64
 
 
@@ -54,7 +54,7 @@ def exchanges(
         but: updates for which nothing is exchanged.
     """
     aim = estimate.of(mask)
-    importance = sum(option.importance for option in estimate.chosen(mask).values())
+    importance = _importance(estimate, mask)
     for added, option in raises_of(estimate, mask):
         if added <= 0 or option.update in but:  # of the first there is nothing to make room for
             continue

@@ -105,6 +105,8 @@ def test_a_plan_is_poor_where_a_faster_schedule_was_found() -> None:
     slow = place(table, steps[:2] + steps, None, 0.0)
     assert table.trip_time_ns(slow.schedule) > 1.05 * table.trip_time_ns(steps)
     assert not is_poor(slow, side, mask)  # nothing else is known
+    side.known(mask).append(())  # what a search leaves that found nothing valid
+    assert not is_poor(slow, side, mask)
     side.known(mask).append(steps)
     assert is_poor(slow, side, mask)
     assert not is_poor(place(table, steps, None, 0.0), side, mask)

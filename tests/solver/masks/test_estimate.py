@@ -88,15 +88,23 @@ SPIKES = [9_000] * 20 + [900] * 10 + [500, 700, 500, 500, 800] + [500] * 30
 def test_samples_go_to_where_the_budget_matters() -> None:
     values = sampled_steps(len(SPIKES), 55, SPIKES.__getitem__, 2_000, {})
     assert values[20:] == SPIKES[20:]
-    # Of steps among values that are all too large nothing is to be known.
-    far: list[int] = []
+
+
+def test_samples_go_elsewhere_only_then() -> None:
+    places: list[int] = []
 
     def measure(place: int) -> int:
-        far.append(place)
-        return 100_000 + place
+        places.append(place)
+        return SPIKES[place] + 100 * (SPIKES[place] > 2_000) * place
 
-    assert len(sampled_steps(50, 20, measure, 2_000, {})) == 50
-    assert len(far) == 10
+    sampled_steps(len(SPIKES), 58, measure, 2_000, {})
+    assert len(places) == 58
+    # Behind the even ones, all that is near, or at the border, comes before what is far.
+    is_near = [place >= 18 for place in places[29:]]
+    assert is_near == sorted(is_near, reverse=True) and not all(is_near)
+    # Where nothing is near, the largest steps are what there is to be known.
+    far = [90_000] * 30 + [50_000] * 30
+    assert sampled_steps(60, 20, far.__getitem__, 2_000, {}) == far
 
 
 def test_what_was_measured_before_counts() -> None:
