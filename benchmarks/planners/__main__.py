@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what is not in the cache yet, write the section, print the tables."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     options = _parser().parse_args(given)
+    options.probe_planners = options.probe_planners or options.planners
     problems = _problems(options)
     lines, smallest = _read(options.cache)
     worker = Worker()
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     least = [
         smallest[name, planner, options.probe_seconds]
         for name in names
-        for planner in options.planners
+        for planner in options.probe_planners
         if (name, planner, options.probe_seconds) in smallest
     ]
     for name in names:
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{name}\n{budget_table(own)}\n")
     command = shlex.join(["python", "-m", "benchmarks.planners", *given])
     if options.networks:
-        write_section(options.output, "planners-networks", networks_section(chosen, command))
+        write_section(options.output, "planners-networks", networks_section(chosen, least, command))
     else:
         text = section(chosen, least, command, _described(options))
         write_section(options.output, "planners", text)
@@ -92,9 +93,9 @@ def _measure(
                 f"peak {line.peak_bytes} of {line.budget_bytes}, arena {line.arena_bytes}, "
                 f"cost {line.cost} >= {line.cost_bound}, {line.wall_seconds} s {line.note}"
             )
-    if options.probe_seconds <= 0 or options.networks:
+    if options.probe_seconds <= 0:
         return
-    for planner in options.planners:
+    for planner in options.probe_planners:
         least = (problem.name, planner, options.probe_seconds)
         if least in smallest:
             continue
@@ -124,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"names of instances; large networks by name only: {', '.join(NETWORKS)}",
     )
     parser.add_argument(
-        "--networks", action="store_true", help="the networks, without their smallest bytes"
+        "--networks", action="store_true", help="the networks, as a section of its own"
     )
     parser.add_argument("--budgets", type=_fractions, default=(0.7, 0.5), help="of plain peak")
     parser.add_argument("--seconds", type=float, default=60.0, help="limit of each planner")
@@ -135,6 +136,9 @@ def _parser() -> argparse.ArgumentParser:
         help="limit of each probe of the smallest bytes; 0: do not look for them",
     )
     parser.add_argument("--planners", type=_planners, default=tuple(PLANNERS))
+    parser.add_argument(
+        "--probe-planners", type=_planners, help="whose smallest bytes are looked for; default: all"
+    )
     parser.add_argument("--output", type=Path, default=Path("docs/benchmarks.md"))
     parser.add_argument("--cache", type=Path, default=Path("build/planners.jsonl"))
     return parser

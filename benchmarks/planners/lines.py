@@ -38,6 +38,7 @@ class Line(BaseModel):
     operations: int
     plain_peak_bytes: int
     base_cost: int
+    base_macs: int | None = None
     budget_fraction: float
     budget_bytes: int
     planner: str
@@ -46,6 +47,7 @@ class Line(BaseModel):
     peak_bytes: int | None = None
     arena_bytes: int | None = None
     cost: int | None = None
+    macs: int | None = None
     cost_bound: int | None = None
     note: str = ""
     wall_seconds: float
@@ -94,6 +96,7 @@ def measure(
         operations=problem.count,
         plain_peak_bytes=problem.plain_peak_bytes,
         base_cost=problem.base_cost,
+        base_macs=problem.base_macs,
         budget_fraction=fraction,
         budget_bytes=budget,
         planner=planner,
@@ -102,6 +105,7 @@ def measure(
         peak_bytes=facts.peak_bytes,
         arena_bytes=facts.arena_bytes,
         cost=facts.cost,
+        macs=facts.macs,
         cost_bound=bound,
         note=note,
         wall_seconds=round(run.wall_seconds, 2),
@@ -115,6 +119,7 @@ class _Facts(BaseModel):
     peak_bytes: int | None = None
     arena_bytes: int | None = None
     cost: int | None = None
+    macs: int | None = None
 
 
 def _replayed(problem: Problem, run: Run, budget_bytes: int) -> _Facts:
@@ -134,6 +139,7 @@ def _replayed(problem: Problem, run: Run, budget_bytes: int) -> _Facts:
         peak_bytes=replay.peak_bytes,
         arena_bytes=arena,
         cost=replay.cost,
+        macs=replay.macs,
     )
 
 

@@ -21,10 +21,11 @@ class Problem:
     """Operations in a topological order.
 
     Attributes:
-        costs: of one computation, in units of the instance.
+        costs: of one computation, in units of the instance: the time that it takes.
         sizes_bytes: of what an operation produces.
         forward: whether an operation belongs to the forward pass, and may run again.
         inputs: per operation, the operations whose results it reads.
+        macs: multiply-accumulates of one computation; empty where the instance counts none.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Problem:
     sizes_bytes: tuple[int, ...]
     forward: tuple[bool, ...]
     inputs: tuple[tuple[int, ...], ...]
+    macs: tuple[int, ...] = ()
 
     @property
     def count(self) -> int:
@@ -53,6 +55,11 @@ class Problem:
         return sum(self.costs)
 
     @cached_property
+    def base_macs(self) -> int | None:
+        """Multiply-accumulates of computing everything once; None where none are counted."""
+        return sum(self.macs) if self.macs else None
+
+    @cached_property
     def plain_peak_bytes(self) -> int:
         """Peak of live bytes in the given order, nothing computed twice."""
         return simulate(self, range(self.count)).peak_bytes
@@ -67,11 +74,13 @@ class Replay:
             computation of the same operation.
         cost: of all computations, the first ones included.
         lifetimes: (operation, first step, step behind the last, bytes) of each block.
+        macs: of all computations; None where the problem counts none.
     """
 
     peak_bytes: int
     cost: int
     lifetimes: tuple[tuple[int, int, int, int], ...]
+    macs: int | None = None
 
 
 def load_problem(path: Path) -> Problem:
@@ -124,4 +133,5 @@ def simulate(problem: Problem, sequence: Sequence[int]) -> Replay:
     for step in range(len(blocks)):
         live += change[step]
         peak = max(peak, live)
-    return Replay(peak, cost, tuple((o, s, e, b) for o, s, e, b in blocks))
+    macs = sum(problem.macs[operation] for operation in sequence) if problem.macs else None
+    return Replay(peak, cost, tuple((o, s, e, b) for o, s, e, b in blocks), macs)

@@ -24,9 +24,11 @@ _SECTION = """\
 Every planner gets the same problem: operations in a topological order, each with a cost and one
 block of bytes, which is freed behind its last reader. Forward operations may run again, backward
 operations run once. Every answer is a sequence of operations, replayed by one simulator
-(`benchmarks/planners/problem.py`), which counts bytes and cost; budgets are parts of the peak of
-live bytes of the plain order. *Extra cost* is that of recomputation, in % of one plain step. *Gap*
-is what the planner itself proves of its total cost, base included, in its own space of plans: all
+(`benchmarks/planners/problem.py`), which counts bytes, time and MACs; budgets are parts of the peak
+of live bytes of the plain order. *Time* is in units of the instance (of torch models one for each
+MAC and four for each element read or written), and what planners make least; *extra* is what
+recomputation costs, in % of one plain step: time, and MACs where the instance counts them. *Gap*
+is what the planner itself proves of its total time, base included, in its own space of plans: all
 but memplan and MODeL fix the order, and memplan's bound, too, may hold for the order of its plan
 only, as its certificate then says. *Arena*: addresses by memplan's packer for every planner that
 chooses none; memplan, the sequential pipeline, MODeL and Melon choose their own, which are checked
@@ -38,13 +40,16 @@ space of plans to hold none. Seconds are wall / CPU.
 
 {tables}
 
-### Smallest bytes
+{smallest}
+"""
+
+_SMALLEST = """### {title}
 
 The fewest live bytes of any sequence that bisection over budgets brought up, and the fewest bytes
 of an arena among them. *none at* is the largest budget at which the planner, or the operands of one
-operation, prove that there is no plan in its space.
+operation, prove that there is no plan in its space.{limit}
 
-{smallest}
+{table}
 """
 
 _NETWORKS_SECTION = """\
@@ -58,12 +63,15 @@ _NETWORKS_SECTION = """\
 | time limit | {seconds} s of wall time for each |
 
 The same problem for all, the same simulator and the same rules as above. Budgets are parts of the
-peak of live bytes of the plain order. In each cell: what recomputation costs, in % of one plain
-step, and in brackets the gap that the planner itself proves, in % of the step (memplan's along the
-order of its plan, where its certificate says so). *Seconds*: wall, on average. memplan chooses
-addresses, too, in the same time: *live bytes fit* says of a plan that its arena exceeds the budget.
+peak of live bytes of the plain order. In each cell: what recomputation costs, time / MACs in % of
+one plain step, and in brackets the gap of time that the planner itself proves, in % of the step
+(memplan's along the order of its plan, where its certificate says so). *Seconds*: wall, on average.
+memplan chooses addresses, too, in the same time: *live bytes fit* says of a plan that its arena
+exceeds the budget.
 
 {tables}
+
+{smallest}
 """
 
 _WORDS = {"infeasible": "proved: none", "none": "no plan", "n/a": "n/a", "failed": "failed"}
@@ -74,47 +82,62 @@ def section(
 ) -> str:
     """Return the section; ``planners`` says what each of them is."""
     instances = list(dict.fromkeys(line.instance for line in lines))
-    commits = dict.fromkeys([*(x.commit for x in lines), *(x.commit for x in smallest)])
     tables = []
     for instance in instances:
         own = [line for line in lines if line.instance == instance]
         first = own[0]
         tables.append(
             f"### {instance}\n\n{first.operations} operations, plain peak "
-            f"{first.plain_peak_bytes:,} bytes, cost of a step {first.base_cost:,}\n\n"
-            + budget_table(own)
+            f"{first.plain_peak_bytes:,} bytes, "
+            f"time of a step {first.base_cost:,}{_macs(first)}\n\n" + budget_table(own)
         )
     return _SECTION.format(
         command=command,
         date=f"{datetime.now(UTC):%Y-%m-%d}",
-        commits=", ".join(commits),
+        commits=", ".join(_commits(lines, smallest)),
         machine=describe_machine(),
         versions=versions(),
         seconds=_numbers({line.seconds_limit for line in lines}),
         probe=_numbers({each.seconds_limit for each in smallest}),
         planners=planners,
         tables="\n\n".join(tables),
-        smallest=smallest_table(smallest) if smallest else "Not measured.",
+        smallest=_smallest("Smallest bytes", smallest),
     )
 
 
-def networks_section(lines: Sequence[Line], command: str) -> str:
+def _commits(lines: Sequence[Line], smallest: Sequence[Smallest]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([*(x.commit for x in lines), *(x.commit for x in smallest)]))
+
+
+def _macs(line: Line) -> str:
+    return "" if line.base_macs is None else f", {line.base_macs:,} MACs"
+
+
+def _smallest(title: str, smallest: Sequence[Smallest], limit: str = "") -> str:
+    if not smallest:
+        return ""
+    return _SMALLEST.format(title=title, limit=limit, table=smallest_table(smallest)).rstrip()
+
+
+def networks_section(lines: Sequence[Line], smallest: Sequence[Smallest], command: str) -> str:
     """Return a section with one table per network, one row per planner, one column per budget."""
+    limits = _numbers({each.seconds_limit for each in smallest})
     tables = []
     for instance in dict.fromkeys(line.instance for line in lines):
         own = [line for line in lines if line.instance == instance]
         tables.append(
             f"### {instance}\n\n{own[0].operations} operations, plain peak "
-            f"{own[0].plain_peak_bytes:,} bytes\n\n{_planner_table(own)}"
+            f"{own[0].plain_peak_bytes:,} bytes{_macs(own[0])}\n\n{_planner_table(own)}"
         )
     return _NETWORKS_SECTION.format(
         command=command,
         date=f"{datetime.now(UTC):%Y-%m-%d}",
-        commits=", ".join(dict.fromkeys(line.commit for line in lines)),
+        commits=", ".join(_commits(lines, smallest)),
         machine=describe_machine(),
         versions=versions(),
         seconds=_numbers({line.seconds_limit for line in lines}),
         tables="\n\n".join(tables),
+        smallest=_smallest("Their smallest bytes", smallest, f" Each probe has {limits} s."),
     )
 
 
@@ -135,9 +158,14 @@ def _cell(line: Line) -> str:
     if line.outcome != "plan" or line.cost is None:
         return _WORDS.get(line.outcome, line.outcome)
     proved = gap(line)
-    extra = f"{100 * (line.cost / line.base_cost - 1):.2f}"
+    extra = f"{_extra(line.cost, line.base_cost)} / {_extra(line.macs, line.base_macs)}"
     words = extra if proved is None else f"{extra} ({proved:.2f})"
     return f"{words}, live bytes fit" if (line.arena_bytes or 0) > line.budget_bytes else words
+
+
+def _extra(total: int | None, base: int | None) -> str:
+    """Return what is above a plain step in %; a dash where it is not counted."""
+    return f"{100 * (total / base - 1):.2f}" if total is not None and base else "-"
 
 
 def gap(line: Line) -> float | None:
@@ -150,7 +178,8 @@ def gap(line: Line) -> float | None:
 def budget_table(lines: Sequence[Line]) -> str:
     """Return one row per budget and planner."""
     header = (
-        "budget", "planner", "result", "peak", "arena", "cost", "extra cost", "gap", "seconds"
+        "budget", "planner", "result", "peak", "arena", "time", "extra %", "extra MACs %", "gap %",
+        "seconds",
     )  # fmt: skip
     return markdown_table(header, [_row(line) for line in lines], left=3)
 
@@ -168,8 +197,9 @@ def _row(line: Line) -> list[str]:
         f"{line.peak_bytes:,}" if planned else "-",
         f"{line.arena_bytes:,}" if planned else "-",
         f"{line.cost:,}" if planned else "-",
-        f"{100 * (line.cost / line.base_cost - 1):.2f} %" if line.cost is not None else "-",
-        "-" if proved is None else f"{proved:.2f} %",
+        _extra(line.cost, line.base_cost),
+        _extra(line.macs, line.base_macs),
+        "-" if proved is None else f"{proved:.2f}",
         f"{line.wall_seconds:.1f} / {line.cpu_seconds:.1f}",
     ]
 

@@ -29,6 +29,14 @@ def test_a_block_lives_from_its_step_to_its_last_reader() -> None:
     assert (replay.peak_bytes, replay.cost) == (70, 21)
 
 
+def test_macs_are_counted_where_the_instance_has_them() -> None:
+    problem = Problem("macs", (5, 7), (10, 20), (True, False), ((), (0,)), (3, 4))
+    replay = simulate(problem, (0, 0, 1))
+    assert (replay.macs, problem.base_macs) == (10, 7)
+    without = chain(4, 0)
+    assert simulate(without, range(4)).macs is without.base_macs is None
+
+
 def test_what_runs_again_is_freed_in_between() -> None:
     inputs: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (0, 2))
     problem = Problem("again", (1, 1, 1, 1), (10, 1, 30, 1), (True, True, False, False), inputs)

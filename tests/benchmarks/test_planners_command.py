@@ -67,14 +67,20 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert command.main([*common, "chen,checkmate,chen-greedy"]) == 0
     assert Here.calls > first
     text = output.read_text()
-    assert "4 operations, plain peak 55 bytes, cost of a step 30" in text
+    assert "4 operations, plain peak 55 bytes, time of a step 30\n" in text
+    assert "### Smallest bytes" in text
     assert "`chen-greedy`" in text and "--budgets 1,0.9" in text
     calls = Here.calls
     assert command.main([*common, "chen,checkmate", "--networks"]) == 0
     assert Here.calls == calls  # the same lines, in another form
     both = output.read_text()
     assert both.startswith(text.rstrip()) and "| planner   |" in both
-    assert "### small" in both.removeprefix(text.rstrip())
+    networks = both.removeprefix(text.rstrip())
+    assert "### small" in networks and "### Their smallest bytes" in networks
+    chosen = [*common, "chen,checkmate", "--networks", "--probe-planners", "chen"]
+    assert command.main(chosen) == 0
+    table = output.read_text().partition("### Their smallest bytes")[2]
+    assert "chen" in table and "checkmate" not in table
 
 
 def test_every_planner_is_described() -> None:
@@ -109,6 +115,9 @@ def test_a_line_is_measured_by_replay_alone() -> None:
     assert infeasible.outcome == "infeasible" and elsewhere.outcome == "n/a"
     with pytest.raises(ValueError, match="above cost"):
         line(1.0)
+    multiplied = fits.model_copy(update={"macs": 150, "base_macs": 100})
+    (row,) = budget_table([multiplied]).splitlines()[2:]
+    assert [cell.strip() for cell in row.split("|")[7:9]] == ["0.00", "50.00"]
     rows = budget_table([fits, over, infeasible, elsewhere]).splitlines()[2:]
     results = [row.split("|")[3].strip() for row in rows]
     assert results == ["fits", "over", "proved: none", "n/a"]

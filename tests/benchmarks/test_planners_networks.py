@@ -16,6 +16,10 @@ def test_large_networks_are_instances_by_name() -> None:
     assert max(problem.sizes_bytes) >= 8 * 64 * 224 * 224 * 4
     # 15.3 GMACs an image forward in the convolutions, and about twice that backward.
     assert 3 * 8 * 15.3e9 < problem.base_cost < 3.3 * 8 * 15.3e9
+    # Time is MACs and what is moved; the first convolution needs no gradient of the image.
+    assert problem.base_macs is not None
+    assert 2.9 * 8 * 15.3e9 < problem.base_macs < problem.base_cost
+    assert all(macs <= cost for macs, cost in zip(problem.macs, problem.costs, strict=True))
     assert simulate(problem, range(problem.count)).peak_bytes == problem.plain_peak_bytes
 
 
