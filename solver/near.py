@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 from memplan.ir.request import LayerUpdate
 from memplan.solver.attempts import Pursuit, Side, carried_from_best, pack_found
-from memplan.solver.build_instance import fix_mask
 from memplan.solver.clock import Clock
 from memplan.solver.schedule import Table, live_peak
 from memplan.solver.scheduling.found import Found, Gathering
@@ -39,7 +38,7 @@ def try_near(
     Args:
         greedy_share: part of the time for greedy runs along the known order.
     """
-    table = Table.of(fix_mask(side.instance, mask))
+    table = side.table(mask)
     instance, clock = table.instance, pursuit.clock
     if instance.limit_bytes < instance.store_bytes - instance.alignment_bytes:
         return False

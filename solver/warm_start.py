@@ -25,7 +25,7 @@ from memplan.solver.masks.exchange import least_loss
 from memplan.solver.masks.search import is_hopeless, raise_layers
 from memplan.solver.near import try_near
 from memplan.solver.restore import Start, restore
-from memplan.solver.schedule import Table, live_peak
+from memplan.solver.schedule import live_peak
 from memplan.solver.scheduling.carry_over import carried_over
 from memplan.solver.solution import Solution
 
@@ -155,7 +155,7 @@ def _offer(pursuit: Pursuit, side: Side, start: Start) -> None:
     if start.solution is not None:
         pursuit.offer(start.solution)
     else:
-        offer_as_it_is(pursuit, Table.of(fix_mask(side.instance, start.mask)), start.steps)
+        offer_as_it_is(pursuit, side.table(start.mask), start.steps)
 
 
 def _nearest(pursuit: Pursuit, starts: Sequence[tuple[Side, Start]]) -> tuple[Side, Start]:
@@ -261,7 +261,7 @@ def _lower_layers(pursuit: Pursuit, side: Side, start: Start, until: float) -> N
             mask = least_loss(estimate, mask)
         if mask is None:
             return
-        table = Table.of(fix_mask(side.instance, mask))
+        table = side.table(mask)
         carried = _carried(side, start, mask)
         for steps in carried:
             side.known(mask).append(steps)
@@ -275,6 +275,5 @@ def _lower_layers(pursuit: Pursuit, side: Side, start: Start, until: float) -> N
 def _carried(side: Side, start: Start, mask: Mask) -> list[Steps]:
     if start.steps is None:
         return []
-    stored, table = (Table.of(fix_mask(side.instance, each)) for each in (start.mask, mask))
-    carried = carried_over(stored, start.steps, table)
+    carried = carried_over(side.table(start.mask), start.steps, side.table(mask))
     return [] if carried is None else [carried]
