@@ -7,12 +7,15 @@ from datetime import UTC, datetime
 
 from benchmarks.machine import describe_machine, versions
 from benchmarks.planners.lines import Line, Smallest
+from benchmarks.planners.verdict import verdict
 from benchmarks.table import markdown_table
 
 __all__ = ["budget_table", "gap", "networks_section", "section", "smallest_table"]
 
 _SECTION = """\
 ## memplan and published planners on one common graph
+
+{verdict}
 
 | measured by | `{command}` |
 | --- | --- |
@@ -55,6 +58,8 @@ operation, prove that there is no plan in its space.{limit}
 _NETWORKS_SECTION = """\
 ## memplan and published planners on networks at 224
 
+{verdict}
+
 | measured by | `{command}` |
 | --- | --- |
 | on | {date}, commit {commits} (`+`: with changes) |
@@ -92,6 +97,7 @@ def section(
             f"time of a step {first.base_cost:,}{_macs(first)}\n\n" + budget_table(own)
         )
     return _SECTION.format(
+        verdict=verdict(lines, smallest),
         command=command,
         date=f"{datetime.now(UTC):%Y-%m-%d}",
         commits=", ".join(_commits(lines, smallest)),
@@ -130,6 +136,7 @@ def networks_section(lines: Sequence[Line], smallest: Sequence[Smallest], comman
             f"{own[0].plain_peak_bytes:,} bytes{_macs(own[0])}\n\n{_planner_table(own)}"
         )
     return _NETWORKS_SECTION.format(
+        verdict=verdict(lines, smallest),
         command=command,
         date=f"{datetime.now(UTC):%Y-%m-%d}",
         commits=", ".join(_commits(lines, smallest)),

@@ -8,10 +8,11 @@ import pytest
 from benchmarks.planners import __main__ as command
 from benchmarks.planners.answer import Attempt
 from benchmarks.planners.instances import chain, from_folder
-from benchmarks.planners.lines import Line, measure, smallest_bytes
+from benchmarks.planners.lines import Line, Smallest, measure, smallest_bytes
 from benchmarks.planners.problem import Problem
 from benchmarks.planners.registry import ABOUT, PLANNERS
 from benchmarks.planners.report import budget_table, gap
+from benchmarks.planners.verdict import verdict
 from benchmarks.planners.worker import Run, Worker
 
 INSTANCE = (
@@ -121,6 +122,38 @@ def test_a_line_is_measured_by_replay_alone() -> None:
     rows = budget_table([fits, over, infeasible, elsewhere]).splitlines()[2:]
     results = [row.split("|")[3].strip() for row in rows]
     assert results == ["fits", "over", "proved: none", "n/a"]
+
+
+def _measured(planner: str, outcome: str = "plan", cost: int | None = 100) -> Line:
+    facts = {"instance": "one", "operations": 4, "plain_peak_bytes": 50, "base_cost": 90}
+    question = {"budget_fraction": 0.5, "budget_bytes": 25, "seconds_limit": 1, "commit": "abc"}
+    plan = {"outcome": outcome, "cost": cost, "macs": cost, "wall_seconds": 1, "cpu_seconds": 1}
+    return Line.model_validate({"planner": planner, **facts, **question, **plan})
+
+
+def _least(planner: str, peak: int | None, arena: int | None) -> Smallest:
+    rest = {"plain_peak_bytes": 50, "seconds_limit": 1, "probes": 3, "commit": "abc"}
+    times = {"wall_seconds": 1, "cpu_seconds": 1}
+    sizes = {"peak_bytes": peak, "arena_bytes": arena}
+    return Smallest.model_validate(
+        {"instance": "one", "planner": planner, **sizes, **rest, **times}
+    )
+
+
+def test_the_verdict_names_who_does_better() -> None:
+    own, least = _measured("memplan"), _least("memplan", 20, 24)
+    text = verdict([own, _measured("chen"), _measured("melon", "over", 10)], [least])
+    assert "a plan for 1 of 1 questions and proves 0" in text
+    assert text.count("None of the others") == 3
+    text = verdict([own, _measured("chen", cost=99)], [least, _least("chen", 20, 23)])
+    assert "chen has a plan that takes less time (1 questions)" in text
+    assert "chen has a plan of fewer MACs (1 questions)" in text
+    assert "chen gets by with fewer bytes" in text
+    missing = verdict([_measured("memplan", "none", None), _measured("rotor")], [])
+    assert "rotor has a plan that takes less time" in missing and "bytes" not in missing
+    assert "proves 1" in verdict([_measured("memplan", "infeasible", None)], [])
+    assert verdict([_measured("chen")], []) == ""
+    assert "rotor gets by" in verdict([own], [_least("memplan", None, None), _least("rotor", 9, 9)])
 
 
 def test_bisection_ends_between_what_fits_and_what_is_proved_not_to() -> None:
