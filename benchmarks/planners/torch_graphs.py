@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch._functorch.aot_autograd import aot_module
+from torch._functorch.aot_autograd import aot_function
 from torch._functorch.compile_utils import fx_graph_cse
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -112,14 +112,26 @@ def trace(name: str, model: nn.Module, inputs: tuple[Tensor, ...]) -> Traced:
         captured.append((joint, num_fwd_outputs))
         raise _CapturedError
 
-    def untouched(module: fx.GraphModule, _: Any) -> fx.GraphModule:
-        return module
+    def untouched(gm: fx.GraphModule, example_inputs: object) -> fx.GraphModule:  # names: torch's
+        return gm
 
-    step = aot_module(
-        _WithLoss(model), fw_compiler=untouched, bw_compiler=untouched, partition_fn=capture
+    module = _WithLoss(model)
+    # Once each: tied ones are one.
+    weights = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+    def functional(weights: dict[str, Tensor], *inputs: Tensor) -> Tensor:
+        result: Tensor = torch.func.functional_call(module, weights, inputs)
+        return result
+
+    step = aot_function(
+        functional,
+        fw_compiler=untouched,
+        bw_compiler=untouched,
+        partition_fn=capture,
+        num_params_buffers=len(weights),
     )
     with suppress(_CapturedError):
-        step(*inputs)
+        step(weights, *inputs)
     ((joint, forward_outputs),) = captured
     joint.graph.eliminate_dead_code()
     joint.graph = fx_graph_cse(joint.graph)

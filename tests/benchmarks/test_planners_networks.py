@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import pytest
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from benchmarks.planners.instances import default_instances
 from benchmarks.planners.networks import NETWORKS
 from benchmarks.planners.problem import simulate
-from benchmarks.planners.torch_graphs import MODELS
+from benchmarks.planners.torch_graphs import MODELS, trace
 
 
 def test_large_networks_are_instances_by_name() -> None:
@@ -27,6 +28,23 @@ def test_a_network_without_norms_has_none() -> None:
     module, _ = NETWORKS["resnet50-no-norm-224"]()
     kinds = [type(each) for each in module.modules()]
     assert nn.BatchNorm2d not in kinds and kinds.count(nn.Conv2d) == 53
+
+
+def test_weights_that_are_tied_are_one() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = nn.Embedding(50, 16)
+            self.head = nn.Linear(16, 50, bias=False)
+            self.head.weight = self.embedding.weight
+
+        def forward(self, words: Tensor) -> Tensor:
+            logits: Tensor = self.head(self.embedding(words))
+            return logits
+
+    problem = trace("tied", Tied().train(), (torch.zeros(2, 5, dtype=torch.long),)).problem
+    # Both gradients of the one weight, and their sum.
+    assert sum(size == 50 * 16 * 4 for size in problem.sizes_bytes) == 3
 
 
 def test_all_of_them_are_known_to_the_partitioner() -> None:
