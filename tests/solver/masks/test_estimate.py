@@ -1,16 +1,22 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import pytest
 
+from memplan.ir.device import Device, Rates, Region
 from memplan.ir.request import LayerUpdate
+from memplan.solver.masks import estimate as module
 from memplan.solver.masks.estimate import (
     MemoryEstimate,
     OptionCost,
     choose_mask,
+    estimate_memory,
     sampled_steps,
 )
+from tests.solver.problems import instance_of
+from tests.support.hand_graphs import two_layers
 
 
 def option(layer: str, channels: int, importance: int, own: int, reach: int) -> OptionCost:
@@ -121,3 +127,33 @@ def test_what_was_measured_before_counts() -> None:
     sampled_steps(len(SPIKES), 30, measure, 2_000, known)
     assert len(again) == 20 and before.isdisjoint(again)
     assert known == {place: SPIKES[place] for place in before | set(again)}
+
+
+@pytest.mark.parametrize("weights", ["flash", "ram"])
+def test_samples_are_told_apart_up_to_what_the_arena_may_have(
+    weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # While the mask is open nobody knows what of the weights is frozen, so it plays no part.
+    regions = [Region(name="ram", kind="ram", size_bytes=1000, reserved_bytes=100)]
+    if weights == "flash":
+        regions.append(Region(name="flash", kind="flash", size_bytes=4096))
+    device = Device.model_validate(
+        {
+            "name": "board",
+            "regions": tuple(regions),
+            "rates": Rates(macs_per_second=10**9, moved_bytes_per_second=10**9),
+            "weights": weights,
+        }
+    )
+    asked: list[int] = []
+
+    def sampled(count: int, samples: int | None, *rest: Any) -> list[int]:
+        measure, most, known = rest
+        asked.append(most)
+        return sampled_steps(count, samples, measure, most, known)
+
+    monkeypatch.setattr(module, "sampled_steps", sampled)
+    for budget in (700, 5000):
+        instance = instance_of(two_layers(), budget, update="auto", device=device)
+        assert all(layer[0].reach_bytes for layer in estimate_memory(instance).layers)
+    assert asked == [2 * 700, 2 * 900]
