@@ -82,8 +82,7 @@ def measure(
 ) -> Line:
     """Run a planner at a fraction of the plain peak, and replay its answer."""
     budget = int(fraction * problem.plain_peak_bytes)
-    grace = _UNLIMITED_GRACE if planner in UNLIMITED else 2.0
-    run = worker.run(planner, problem, budget, seconds, grace)
+    run = worker.run(planner, problem, budget, seconds, _grace(planner))
     facts = _replayed(problem, run, budget)
     bound = run.attempt.cost_bound if run.attempt else None
     if bound is not None:
@@ -112,6 +111,10 @@ def measure(
         cpu_seconds=round(run.cpu_seconds, 2),
         commit=commit,
     )
+
+
+def _grace(planner: str) -> float:
+    return _UNLIMITED_GRACE if planner in UNLIMITED else 2.0
 
 
 class _Facts(BaseModel):
@@ -165,7 +168,7 @@ def smallest_bytes(
     applicable = True
     budget = high
     while True:
-        run = worker.run(planner, problem, budget, seconds)
+        run = worker.run(planner, problem, budget, seconds, _grace(planner))
         probes += 1
         wall += run.wall_seconds
         cpu += run.cpu_seconds

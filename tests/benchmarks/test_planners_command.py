@@ -166,6 +166,23 @@ def test_bisection_ends_between_what_fits_and_what_is_proved_not_to() -> None:
     assert fixed.peak_bytes is not None and fixed.peak_bytes > found.peak_bytes
 
 
+def test_who_knows_no_limit_is_given_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    graces: list[float] = []
+
+    class Asked(Worker):
+        def run(self, planner: str, problem: Problem, budget: int, *limits: float) -> Run:
+            graces.append(limits[1])
+            return Run(Attempt(tuple(range(problem.count))))
+
+    problem = chain(8, 0)
+    for planner in ("memplan", "min-cut"):
+        measure(Asked(), planner, problem, 1.0, 1.0, "abc")
+        smallest_bytes(Asked(), planner, problem, 1.0, "abc")
+        graces.append(0.0)
+    border = graces.index(0.0)
+    assert max(graces[:border]) < min(graces[border + 1 : -1])
+
+
 def test_a_worker_answers_and_ends_what_overruns() -> None:
     worker = Worker()
     try:
