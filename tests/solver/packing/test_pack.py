@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from memplan.solver.clock import WorkClock
 from memplan.solver.packing import Rectangle, clique_bound, pack
 from memplan.solver.packing.exact import no_overlap
 from memplan.solver.packing.flat import flatten
@@ -109,6 +110,20 @@ def test_the_local_search_finds_an_order() -> None:
     assert height(rectangles, offsets) <= height(
         rectangles, lowest_fit(rectangles, neighbours, start)
     )
+
+
+def test_what_ends_too_high_is_placed_earlier() -> None:
+    # The tall one comes last and lands on top of all that is there before it.
+    tall = Rectangle(0, 10, 50)
+    rectangles = [*(Rectangle(place, place + 2, 10 + place) for place in range(9)), tall]
+    flat = flatten(rectangles, [1] * len(rectangles))
+    start = list(range(len(rectangles)))
+    limit = clique_bound(rectangles)
+    assert height(rectangles, lowest_fit(rectangles, overlapping(rectangles), start)) > limit
+    clock = WorkClock()
+    offsets = improve_order(rectangles, flat, start, limit, 1.0, seed=0, clock=clock)
+    assert_apart(rectangles, offsets)
+    assert height(rectangles, offsets) == limit and clock.spent < 1.0
 
 
 def test_what_cannot_be_packed_is_proved() -> None:
