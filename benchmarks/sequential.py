@@ -28,13 +28,13 @@ from memplan.ir.plan import Certificate, Plan
 from memplan.ir.request import PlanRequest
 from memplan.solver import Techniques, solver_version
 from memplan.solver.assemble import assemble
-from memplan.solver.attempts import fits
 from memplan.solver.bounds import lower_bound
 from memplan.solver.build_instance import build_instance
 from memplan.solver.instance import Instance
 from memplan.solver.levels import Proof, certify_levels
 from memplan.solver.masks.estimate import MemoryEstimate, choose_mask, estimate_memory
 from memplan.solver.micro_batches import allowed_micro_batches
+from memplan.solver.pursuit import fits
 from memplan.solver.schedule import Table
 from memplan.solver.scheduling.heuristics import find_schedules
 from memplan.solver.solution import Solution, place

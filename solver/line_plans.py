@@ -9,8 +9,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from memplan.solver.attempts import Pursuit, Steps, fits
 from memplan.solver.local_search import anneal
+from memplan.solver.pursuit import Pursuit, Steps, fits
 from memplan.solver.relaxation.recomputation import RecomputationBound
 from memplan.solver.schedule import Table, live_peak
 from memplan.solver.scheduling.shifts import shifted

@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from memplan.solver.attempts import Pursuit, Side, fits
+from memplan.solver.pursuit import Pursuit, Side, fits
 from memplan.solver.relaxation.line_model import solve_line
 from memplan.solver.relaxation.line_optimum import MOST_ITEMS, LineOptimum, LineSearch
 from memplan.solver.relaxation.recomputation import Limited, RecomputationBound

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from memplan.ir.request import LayerUpdate
-from memplan.solver.attempts import Pursuit, Side, carried_from_best, pack_found
+from memplan.solver.attempts import carried_from_best, pack_found
 from memplan.solver.clock import Clock
+from memplan.solver.pursuit import Pursuit, Side
 from memplan.solver.schedule import Table, live_peak
 from memplan.solver.scheduling.found import Found, Gathering
 from memplan.solver.scheduling.hasten import hastened

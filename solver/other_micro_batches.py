@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from memplan.solver.attempts import OtherMicroBatches, Pursuit, Side
+from memplan.solver.pursuit import OtherMicroBatches, Pursuit, Side
 from memplan.solver.relaxation.recomputation import RecomputationBound
 from memplan.solver.relaxation.timeline import Timeline, timeline_of
 from memplan.solver.restrictions import OTHER_MICRO_BATCHES

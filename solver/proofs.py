@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from memplan.ir.request import PlanRequest
-from memplan.solver.attempts import Pursuit, Side
 from memplan.solver.levels import Proof, with_known
 from memplan.solver.other_micro_batches import least_time_of_others
+from memplan.solver.pursuit import Pursuit, Side
 from memplan.solver.relaxation.timeline import timeline_of
 from memplan.solver.restrictions import on_computations
 from memplan.solver.solution import Worth, plain_costs

@@ -12,16 +12,7 @@ from functools import partial
 
 from memplan.ir.graph import OpGraph
 from memplan.ir.request import PlanRequest
-from memplan.solver.attempts import (
-    Mask,
-    Pursuit,
-    Side,
-    cannot_improve,
-    is_poor,
-    offer_as_it_is,
-    shrink,
-    try_mask,
-)
+from memplan.solver.attempts import cannot_improve, is_poor, offer_as_it_is, shrink, try_mask
 from memplan.solver.bounds import ByteBound, lower_bound
 from memplan.solver.build_instance import build_instance
 from memplan.solver.clock import Clock
@@ -46,6 +37,7 @@ from memplan.solver.proofs import (
     remember_proved,
     unrestricted_proof,
 )
+from memplan.solver.pursuit import Mask, Pursuit, Side
 from memplan.solver.relaxation.timeline import timeline_of
 from memplan.solver.restore import Start
 from memplan.solver.schedule import NO_LIMIT

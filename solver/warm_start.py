@@ -15,7 +15,7 @@ from memplan.ir.errors import PlanRejectedError, RequestError
 from memplan.ir.graph import OpGraph
 from memplan.ir.plan import Plan
 from memplan.ir.request import LayerUpdate
-from memplan.solver.attempts import Pursuit, Side, cannot_improve, carry_over, offer_as_it_is
+from memplan.solver.attempts import cannot_improve, carry_over, offer_as_it_is
 from memplan.solver.bounds import ByteBound
 from memplan.solver.build_instance import fix_mask
 from memplan.solver.instance import Instance
@@ -24,6 +24,7 @@ from memplan.solver.masks.estimate import choose_mask
 from memplan.solver.masks.exchange import least_loss
 from memplan.solver.masks.search import is_hopeless, raise_layers
 from memplan.solver.near import try_near
+from memplan.solver.pursuit import Pursuit, Side
 from memplan.solver.restore import Start, restore
 from memplan.solver.schedule import live_peak
 from memplan.solver.scheduling.carry_over import carried_over

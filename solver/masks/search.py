@@ -11,13 +11,14 @@ from collections.abc import Callable
 from math import inf
 
 from memplan.ir.request import LayerUpdate
-from memplan.solver.attempts import Pursuit, Raises, Side, cannot_improve, carry_over, try_mask
+from memplan.solver.attempts import cannot_improve, carry_over, try_mask
 from memplan.solver.bounds import lower_bound
 from memplan.solver.build_instance import fix_mask
 from memplan.solver.instance import Instance
 from memplan.solver.masks.estimate import MemoryEstimate, choose_mask
 from memplan.solver.masks.exchange import exchanges, raises_of
 from memplan.solver.masks.model import masks_by_model
+from memplan.solver.pursuit import Pursuit, Raises, Side
 
 __all__ = ["is_hopeless", "most_important", "raise_layers", "search_masks"]
 

@@ -3,10 +3,11 @@ from __future__ import annotations
 import pytest
 
 import memplan.solver.attempts as attempts
-from memplan.solver.attempts import Pursuit, Side, is_poor, try_mask
+from memplan.solver.attempts import is_poor, try_mask
 from memplan.solver.bounds import lower_bound
 from memplan.solver.clock import WorkClock
 from memplan.solver.progress import Reporter
+from memplan.solver.pursuit import Pursuit, Side
 from memplan.solver.schedule import Table
 from memplan.solver.scheduling.found import Found
 from memplan.solver.scheduling.ways import fastest_ways, needed_schedule

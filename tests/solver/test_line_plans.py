@@ -8,12 +8,12 @@ from benchmarks.planners.checkmate import checkmate
 from benchmarks.planners.instances import chain
 from benchmarks.planners.ours import as_graph, as_request
 from benchmarks.planners.problem import Problem, simulate
-from memplan.solver.attempts import Pursuit, Side, fits
 from memplan.solver.bounds import lower_bound
 from memplan.solver.build_instance import build_instance
 from memplan.solver.clock import WALL
 from memplan.solver.line_plans import offer_schedules
 from memplan.solver.progress import Reporter
+from memplan.solver.pursuit import Pursuit, Side, fits
 from memplan.solver.relaxation.recomputation import RecomputationBound
 from memplan.solver.relaxation.timeline import timeline_of
 from memplan.solver.schedule import Table, live_peak

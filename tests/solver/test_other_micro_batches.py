@@ -5,12 +5,12 @@ import pytest
 from memplan.ir.baseline import baseline_bytes
 from memplan.ir.graph import OpGraph
 from memplan.solver import solve
-from memplan.solver.attempts import Pursuit, Side
 from memplan.solver.bounds import lower_bound
 from memplan.solver.build_instance import build_instance
 from memplan.solver.clock import WALL
 from memplan.solver.other_micro_batches import bound_others, faster_sides, least_time_of_others
 from memplan.solver.progress import Reporter
+from memplan.solver.pursuit import Pursuit, Side
 from memplan.solver.relaxation.timeline import timeline_of
 from memplan.solver.restrictions import OTHER_MICRO_BATCHES, suppose_a_line
 from memplan.solver.solution import place

@@ -7,11 +7,11 @@ import pytest
 
 from memplan.ir.request import PlanRequest
 from memplan.solver import Progress, solve
-from memplan.solver.attempts import Pursuit, Side
 from memplan.solver.bounds import lower_bound
 from memplan.solver.clock import Clock
 from memplan.solver.levels import Proof
 from memplan.solver.progress import Reporter
+from memplan.solver.pursuit import Pursuit, Side
 from memplan.solver.solution import Solution, Worth, place
 from memplan.solver.standing import Proved, report, still_proved
 from memplan.solver.techniques import Techniques

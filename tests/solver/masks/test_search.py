@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from memplan.solver.attempts import Pursuit, Side
 from memplan.solver.bounds import lower_bound
 from memplan.solver.clock import Clock
 from memplan.solver.instance import Instance
 from memplan.solver.masks.search import most_important, raise_layers, search_masks
 from memplan.solver.progress import Reporter
+from memplan.solver.pursuit import Pursuit, Side
 from memplan.solver.techniques import Techniques
 from tests.solver.problems import PLENTY, accepted_plan, instance_of
 from tests.support.hand_graphs import two_layers
