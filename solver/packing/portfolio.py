@@ -35,7 +35,8 @@ _FIXED = (
     ("neighbours", "area"),
     ("area", "load"),
 )
-_FIRST_NODES_PER_BUFFER = 4
+#: Nodes of the first run in each: one descent, and some turning back.
+_FIRST_NODES_PER_BUFFER, _FIRST_NODES = 1, 200
 #: Nodes of the shortest run of the restless worker.
 _RUN_NODES = 700
 _NOISE = (0.03, 0.1, 0.3, 0.6)
@@ -122,7 +123,7 @@ class _Steady:
 
     def next_limit(self) -> int:
         """Return how many nodes the next run may take."""
-        limit = _FIRST_NODES_PER_BUFFER * len(self._flat.size)
+        limit = _FIRST_NODES_PER_BUFFER * len(self._flat.size) + _FIRST_NODES
         return min(limit << (self._runs // len(self._ranks)), 1 << 60)
 
     def slice(self, nodes: int) -> tuple[int, Integers]:
