@@ -158,7 +158,7 @@ _PAGE = """\
 | measured by | `{command}` |
 | --- | --- |
 | on | {date}, commit {commit} (`+`: with changes) |
-| machine | {machine}, shared with other work: CPU seconds say more |
+| machine | {machine} |
 | versions | {versions} |
 | time limit | {seconds:g} s for each search, {workers} workers, seed {seed} |
 

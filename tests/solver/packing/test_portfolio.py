@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import pytest
 
@@ -19,8 +20,10 @@ from memplan.solver.packing import (
     least_packing,
     pack,
     pack_within,
+    portfolio,
 )
-from memplan.solver.packing.flat import flatten
+from memplan.solver.packing.depth_first import LIMIT
+from memplan.solver.packing.flat import Flat, Integers, flatten
 from memplan.solver.packing.portfolio import decide
 from tests.solver.packing.instances import cut_up, random_problem
 from tests.solver.packing.test_pack import GAP, assert_apart
@@ -35,6 +38,31 @@ def problem_of(rectangles: list[Rectangle], alignment: int = 1) -> Problem:
 
 def buffers_of(rectangles: list[Rectangle]) -> list[PackingBuffer]:
     return [PackingBuffer(str(i), *rectangle) for i, rectangle in enumerate(rectangles)]
+
+
+def test_every_preorder_gets_one_descent_before_any_gets_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[tuple[int, ...], int]] = []
+
+    def searched(flat: Flat, *rest: Any) -> tuple[int, int, Integers]:
+        _, rank, _, nodes, *_ = rest
+        asked.append((tuple(rank), nodes))
+        return LIMIT, nodes, flat.first
+
+    monkeypatch.setattr(portfolio, "search", searched)
+    rectangles = random_problem(3)
+    flat = flatten(rectangles, [1] * len(rectangles))
+    highest = flat.highest(rectangles, clique_bound(rectangles))
+    steady = PackingTechniques.without("random_restarts")
+    decide(flat, highest, 1e9, clock=WorkClock(), node_limit=10_000, techniques=steady)
+    preorders = len(portfolio._FIXED)
+    ranks, nodes = zip(*asked[: 2 * preorders], strict=True)
+    assert ranks[:preorders] == ranks[preorders:] and len(set(ranks)) > 1
+    assert len(set(nodes[:preorders])) == 1 and nodes[0] >= len(rectangles)
+    assert [later / first for first, later in zip(nodes, nodes[preorders:], strict=False)] == [
+        2.0
+    ] * preorders
 
 
 @pytest.mark.parametrize("off", [*product((False, True), repeat=len(WHOLE))])
