@@ -56,6 +56,8 @@ __all__ = ["Outcome", "search"]
 
 #: Joint models of at most so many computations are solved whole, with everything free.
 WHOLE_MODEL_COMPUTATIONS = 60
+#: Of the time, what heuristics get in front of bounds and the joint model, and where neither comes.
+_SHARE_BEFORE_MODEL, _SHARE_ALONE = 0.7, 0.95
 #: Beyond so many, the joint model is not even tried around an incumbent.
 LARGEST_MODEL_COMPUTATIONS = 500
 #: A micro-batch of a large graph gets so long per operation at least, or nothing comes of it.
@@ -166,7 +168,7 @@ def _search(
         if techniques.line_model:
             solve_lines(pursuit, hopeful, 0.3 * pursuit.left)
             remember_proved(pursuit, hopeful)
-        _try_heuristics(pursuit, hopeful, (0.7 if techniques.joint_model else 1.0) * pursuit.left)
+        _try_heuristics(pursuit, hopeful, _heuristics_share(pursuit, hopeful) * pursuit.left)
         _hasten_poor(pursuit, hopeful)
         _bound_recomputation(pursuit, hopeful, 0.7 * pursuit.left)
         bounded = pursuit.best
@@ -360,6 +362,20 @@ def _take_proof(pursuit: Pursuit, sides: list[Side], side: Side, proof: Proof) -
     if not side.instance.coverable:
         side.proof = proof
         joined_proof(pursuit, sides)
+
+
+def _heuristics_share(pursuit: Pursuit, sides: list[Side]) -> float:
+    """Return the part of the time for heuristics: more where little can come behind them."""
+    if not pursuit.techniques.joint_model:
+        return 1.0
+    # An open mask leaves no time to be proved, and of large graphs the joint model is not tried.
+    again = 1 if pursuit.request.computations == 1 else 2
+    least = (
+        sum(again if work.recomputable else 1 for work in side.instance.works) for side in sides
+    )
+    if sides[0].instance.fixed or min(least) <= LARGEST_MODEL_COMPUTATIONS:
+        return _SHARE_BEFORE_MODEL
+    return _SHARE_ALONE
 
 
 def _improve_by_model(pursuit: Pursuit) -> None:
