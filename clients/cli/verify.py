@@ -75,6 +75,11 @@ def verify(
             typer.echo(f"  {printable(str(verdict), 400)}")
         if count > _SHOWN:
             typer.echo(f"  and {count - _SHOWN} more; --format json lists all")
+        if checked_plan.certificate.graph_hash != checked_graph.content_hash():
+            typer.echo(
+                "the plan was made for another graph: give the one that was written with it "
+                "(--graph-out)"
+            )
     return ExitCode.YES if report.accepted else ExitCode.NO
 
 
