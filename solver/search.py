@@ -168,7 +168,9 @@ def _search(
         if techniques.line_model:
             solve_lines(pursuit, hopeful, 0.3 * pursuit.left)
             remember_proved(pursuit, hopeful)
-        _try_heuristics(pursuit, hopeful, _heuristics_share(pursuit, hopeful) * pursuit.left)
+        share = _SHARE_BEFORE_MODEL if techniques.joint_model else 1.0
+        choosing = _mask_share(pursuit, hopeful)
+        _try_heuristics(pursuit, hopeful, share * pursuit.left, choosing * pursuit.left)
         _hasten_poor(pursuit, hopeful)
         _bound_recomputation(pursuit, hopeful, 0.7 * pursuit.left)
         bounded = pursuit.best
@@ -231,11 +233,16 @@ def _computations(side: Side) -> int:
     return sum(default_computations(side.instance))
 
 
-def _try_heuristics(pursuit: Pursuit, sides: list[Side], seconds: float) -> None:
+def _try_heuristics(
+    pursuit: Pursuit, sides: list[Side], seconds: float, choosing_seconds: float = 0.0
+) -> None:
     """Greedy, annealing and packing on every micro-batch, first briefly, then for longer.
 
     Where the mask is open its choice takes most of the time; the rest goes into a faster
     schedule for the mask that was found.  Where everything may be updated nothing is to be chosen.
+
+    Args:
+        choosing_seconds: what they get at least where a mask is to be chosen.
     """
     clock = pursuit.clock
     began = clock.now()
@@ -245,6 +252,8 @@ def _try_heuristics(pursuit: Pursuit, sides: list[Side], seconds: float) -> None
     is_given = sides[0].instance.fixed
     trial = _EVERYTHING_SHARE * seconds
     mask = sides[0].instance.mask() if is_given else _try_everything(pursuit, sides, trial)
+    if mask is None:
+        seconds = max(seconds, choosing_seconds)
     tried = sides
     if mask is not None and not is_given:
         tried = [side for side in sides if not is_hopeless(pursuit, side, dict(mask))]
@@ -364,18 +373,17 @@ def _take_proof(pursuit: Pursuit, sides: list[Side], side: Side, proof: Proof) -
         joined_proof(pursuit, sides)
 
 
-def _heuristics_share(pursuit: Pursuit, sides: list[Side]) -> float:
-    """Return the part of the time for heuristics: more where little can come behind them."""
-    if not pursuit.techniques.joint_model:
-        return 1.0
-    # An open mask leaves no time to be proved, and of large graphs the joint model is not tried.
+def _mask_share(pursuit: Pursuit, sides: list[Side]) -> float:
+    """Return the part of the time for heuristics that choose a mask.
+
+    More where nothing comes behind them: no time is proved unless everything is updated, and of
+    large graphs the joint model is not tried.
+    """
     again = 1 if pursuit.request.computations == 1 else 2
     least = (
         sum(again if work.recomputable else 1 for work in side.instance.works) for side in sides
     )
-    if sides[0].instance.fixed or min(least) <= LARGEST_MODEL_COMPUTATIONS:
-        return _SHARE_BEFORE_MODEL
-    return _SHARE_ALONE
+    return _SHARE_ALONE if min(least) > LARGEST_MODEL_COMPUTATIONS else _SHARE_BEFORE_MODEL
 
 
 def _improve_by_model(pursuit: Pursuit) -> None:

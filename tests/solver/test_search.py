@@ -13,25 +13,46 @@ from memplan.solver.techniques import Techniques
 from tests.solver.problems import instance_of
 from tests.support.hand_graphs import two_layers
 
+#: The graph has fewer operations, and more computations if what may runs twice.
+BETWEEN = 20
+
 
 @pytest.mark.parametrize(
-    ("update", "largest", "off", "share"),
+    ("computations", "largest", "share"),
     [
-        ("auto", 500, (), module._SHARE_BEFORE_MODEL),
-        ("full", 500, (), module._SHARE_BEFORE_MODEL),
-        # Neither the joint model nor a bound on time can come behind them.
-        ("auto", 1, (), module._SHARE_ALONE),
-        # Here a bound on time can.
-        ("full", 1, (), module._SHARE_BEFORE_MODEL),
-        ("auto", 500, ("joint_model",), 1.0),
+        (None, 500, module._SHARE_BEFORE_MODEL),
+        # Then the joint model cannot come behind them.
+        (None, 1, module._SHARE_ALONE),
+        # Each operation counts once where none may run again.
+        (1, BETWEEN, module._SHARE_BEFORE_MODEL),
+        (2, BETWEEN, module._SHARE_ALONE),
     ],
 )
-def test_heuristics_get_the_time_that_nothing_else_needs(
-    update: str, largest: int, off: tuple[str, ...], share: float, monkeypatch: pytest.MonkeyPatch
+def test_choosing_a_mask_gets_the_time_that_nothing_else_needs(
+    computations: int | None, largest: int, share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    instance = instance_of(two_layers(), update="auto", computations=computations)
+    works = instance.works
+    assert len(works) <= BETWEEN < sum(1 + work.recomputable for work in works)
     monkeypatch.setattr(module, "LARGEST_MODEL_COMPUTATIONS", largest)
-    instance = instance_of(two_layers(), update=update)
     side = Side(instance.samples, instance, lower_bound(instance))
-    techniques = Techniques.without(*off)
-    pursuit = Pursuit(instance.request, techniques, Reporter(None), 10.0, WorkClock(), [side])
-    assert module._heuristics_share(pursuit, [side]) == share
+    pursuit = Pursuit(instance.request, Techniques(), Reporter(None), 10.0, WorkClock(), [side])
+    assert module._mask_share(pursuit, [side]) == share
+
+
+def test_where_everything_fits_nothing_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+
+    def searched(pursuit: Pursuit, side: Side, seconds: float) -> None:
+        asked.append(seconds)
+
+    monkeypatch.setattr(module, "search_masks", searched)
+    for budget in (10**6, 700):
+        instance = instance_of(two_layers(), budget, update="auto")
+        side = Side(instance.samples, instance, lower_bound(instance))
+        clock = WorkClock()
+        pursuit = Pursuit(instance.request, Techniques(), Reporter(None), 10.0, clock, [side])
+        module._try_heuristics(pursuit, [side], 1.0, 8.0)
+        assert (pursuit.best is None) == bool(asked)
+    # Both rounds: a fifth, then all, of three quarters of the longer time.
+    assert len(asked) == 2 and 0.1 * 8 < asked[0] < asked[1] < 0.75 * 8 + 0.01
