@@ -47,6 +47,7 @@ from memplan.solver.techniques import Techniques
 from memplan.solver.warm_start import (
     WarmStart,
     is_far_below,
+    look_afresh,
     look_again,
     look_near,
     offer_stored,
@@ -78,6 +79,8 @@ _REORDERING_SECONDS = 3.0
 _WARM_LINE_SHARE = 0.25
 _WARM_NEAR_SHARE = 0.45
 _WARM_BOUND_SHARE = 0.6
+#: Where nothing near fits, the time is longer by so much of it.
+_AFRESH_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,7 @@ def _search(
     if start.plans:
         starts = offer_stored(pursuit, hopeful, start.plans)
         if not start.whole and starts:
-            _go_on_from(pursuit, hopeful, starts, small)
+            _go_on_from(pursuit, hopeful, starts, small, deadline)
             if pursuit.best is not None and not is_far_below(pursuit.best, starts):
                 return _outcome(pursuit, hopeful)
     pursuit.deadline = deadline
@@ -185,10 +188,18 @@ def _search(
 
 
 def _go_on_from(
-    pursuit: Pursuit, sides: list[Side], starts: Sequence[tuple[Side, Start]], small: bool
+    pursuit: Pursuit,
+    sides: list[Side],
+    starts: Sequence[tuple[Side, Start]],
+    small: bool,
+    latest: float,
 ) -> None:
-    """Look near stored plans, which were offered; what is quick and exact comes first."""
-    fixed = sides[0].instance.fixed
+    """Look near stored plans, which were offered; what is quick and exact comes first.
+
+    Args:
+        latest: when it ends where nothing near fits.
+    """
+    fixed, whole = sides[0].instance.fixed, pursuit.left
 
     def ends() -> bool:
         """Tell whether nothing is left to find that is worth a search."""
@@ -202,8 +213,9 @@ def _go_on_from(
     if not is_settled(pursuit, sides):
         share = 0.2 if small else _WARM_NEAR_SHARE if fixed else 0.8
         look_near(pursuit, sides, starts, share * pursuit.left)
-    if pursuit.best is None and fixed:  # nothing fits yet: all of the time for something that does
-        look_near(pursuit, sides, starts, pursuit.left)
+    if pursuit.best is None and fixed:  # nothing near fits: what was near is of little use
+        pursuit.deadline = min(latest, pursuit.deadline + _AFRESH_SHARE * whole)
+        look_afresh(pursuit, starts, 0.8 * pursuit.left)
     if pursuit.best is None:
         return
     if small:

@@ -15,7 +15,7 @@ from memplan.ir.errors import PlanRejectedError, RequestError
 from memplan.ir.graph import OpGraph
 from memplan.ir.plan import Plan
 from memplan.ir.request import LayerUpdate
-from memplan.solver.attempts import cannot_improve, carry_over, offer_as_it_is
+from memplan.solver.attempts import cannot_improve, carry_over, offer_as_it_is, try_mask
 from memplan.solver.bounds import ByteBound
 from memplan.solver.build_instance import fix_mask
 from memplan.solver.instance import Instance
@@ -30,7 +30,7 @@ from memplan.solver.schedule import live_peak
 from memplan.solver.scheduling.carry_over import carried_over
 from memplan.solver.solution import Solution
 
-__all__ = ["WarmStart", "is_far_below", "look_again", "look_near", "must_be_of", "offer_stored"]
+__all__ = ["WarmStart", "is_far_below", "look_afresh", "look_again", "look_near", "must_be_of", "offer_stored"]
 
 Mask = dict[str, LayerUpdate]
 Steps = tuple[tuple[int, int], ...]
@@ -110,6 +110,14 @@ def offer_stored(
     for side, start in starts:
         _offer(pursuit, side, start)
     return starts
+
+
+def look_afresh(pursuit: Pursuit, starts: Sequence[tuple[Side, Start]], seconds: float) -> None:
+    """Look for anything that fits by a given mask, as a search from nothing begins."""
+    if seconds > 0:
+        side, _ = _nearest(pursuit, starts)
+        pursuit.tell(f"schedule, micro-batch {side.samples}")
+        try_mask(pursuit, side, side.instance.mask(), seconds)
 
 
 def is_far_below(best: Solution, starts: Sequence[tuple[Side, Start]]) -> bool:
