@@ -129,7 +129,7 @@ def _solve(
     """Return the cheapest schedule along a line that the programs find, and what they prove."""
     clock, request, room = pursuit.clock, pursuit.request, table.instance.room_bytes
     until = clock.now() + seconds
-    only = _is_only_line(table, start, line)
+    only = line.is_only and not line.late
     along = _Line(table, start, line, LineOptimum(None, 0, closed=False), line.restrictions)
     items = sum(len(writes) for writes in line.writes[: line.forward]) + len(table.given)
     if not line.late and line.forward and items <= MOST_ITEMS:
@@ -182,24 +182,6 @@ def _take(along: _Line, other: _Line) -> None:
     elif other.best.extra_ns > along.best.extra_ns:
         along.best = LineOptimum(along.best.order, other.best.extra_ns, closed=False)
         along.restrictions, along.search = other.restrictions, other.search
-
-
-def _is_only_line(table: Table, start: Schedule, line: Timeline) -> bool:
-    """Tell whether every plan runs these operations by these ways, first in this order.
-
-    Each reads what the one before writes; and there is one region of RAM that plans may use.
-    """
-    instance = table.instance
-    device = instance.request.device
-    regions = () if device is None else device.regions
-    if line.late or sum(region.kind == "ram" for region in regions) > 1 or instance.coverable:
-        return False
-    if any(len(table.allowed[work]) > 1 for work, _ in start):
-        return False
-    return all(
-        not set(line.writes[place]).isdisjoint(line.reads[place + 1])
-        for place in range(len(start) - 1)
-    )
 
 
 def _place(pursuit: Pursuit, side: Side, along: _Line) -> None:

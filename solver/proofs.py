@@ -143,7 +143,7 @@ def may_reorder(pursuit: Pursuit, sides: list[Side]) -> bool:
     A proof without restrictions is of all lines.
     """
     best, bound = pursuit.best, pursuit.recomputation
-    if best is None or bound is None or not bound.restrictions:
+    if best is None or bound is None or not bound.restrictions or bound.line.is_only:
         return False
     return unrestricted_proof(pursuit, sides).time_ns != best.worth.time_ns
 

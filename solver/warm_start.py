@@ -30,7 +30,15 @@ from memplan.solver.schedule import live_peak
 from memplan.solver.scheduling.carry_over import carried_over
 from memplan.solver.solution import Solution
 
-__all__ = ["WarmStart", "is_far_below", "look_afresh", "look_again", "look_near", "must_be_of", "offer_stored"]
+__all__ = [
+    "WarmStart",
+    "is_far_below",
+    "look_afresh",
+    "look_again",
+    "look_near",
+    "must_be_of",
+    "offer_stored",
+]
 
 Mask = dict[str, LayerUpdate]
 Steps = tuple[tuple[int, int], ...]

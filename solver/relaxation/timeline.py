@@ -9,6 +9,7 @@ ways counts, where it runs again, as the cheapest of them, and as reading what a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from memplan.solver.restrictions import ALONG_LINE, ALONG_LINE_BEHIND_FORWARD, FIRST_WAYS
 from memplan.solver.schedule import Schedule, Table
@@ -33,11 +34,13 @@ class Timeline:
         kept: items that stay to the end.
         forward: how many operations belong to the forward pass.
         late: positions behind the forward pass whose operations may run again, too.
-        again_in_forward: whether some may run again within the forward pass, too.
+        again_in_forward: whether some may run again within the forward pass, too: they do, or this
+            is the only line.
         is_plain: no operation has a workspace, and no result may share bytes with an operand, so
             that bytes are the sum of what is kept.
         is_exact: every operation goes one way and uses nothing up, so that a schedule of the line
             is a schedule.
+        is_only: every plan runs these operations by these ways, first in this order.
     """
 
     time_ns: tuple[int, ...]
@@ -55,10 +58,13 @@ class Timeline:
     again_in_forward: bool
     is_plain: bool
     is_exact: bool
+    is_only: bool
 
     @property
     def restrictions(self) -> tuple[str, ...]:
         """Return under what a bound along this line holds."""
+        if self.is_only:
+            return ()
         order = ALONG_LINE if self.again_in_forward else ALONG_LINE_BEHIND_FORWARD
         is_of_one_way = (self.time_ns, self.reads, self.beside_bytes) == (
             self.again_time_ns, self.again_reads, self.again_beside_bytes,
@@ -90,6 +96,8 @@ def timeline_of(table: Table, schedule: Schedule) -> Timeline | None:
                 return None
             again_in_forward = again_in_forward or not members <= seen
         seen.add(work)
+    # A bound of the only line is of every plan, if it supposes nothing of the forward pass.
+    is_only = _is_only(table, order)
     position = {work: place for place, (work, _) in enumerate(order)}
     return Timeline(
         time_ns=tuple(table.time_ns[work][way] for work, way in order),
@@ -110,10 +118,28 @@ def timeline_of(table: Table, schedule: Schedule) -> Timeline | None:
         late=frozenset(
             place for place in range(forward, len(order)) if works[order[place][0]].recomputable
         ),
-        again_in_forward=again_in_forward,
+        again_in_forward=again_in_forward or is_only,
         is_plain=not any(table.workspace[v][w] or table.pairs[v][w] for v, w in order),
         is_exact=all(len(own) == 1 for own in ways.values())
         and all(table.uses_up[work][way] < 0 for work, way in order),
+        is_only=is_only,
+    )
+
+
+def _is_only(table: Table, order: Schedule) -> bool:
+    """Tell whether every plan runs these operations by these ways, first in this order.
+
+    Each has one way, and reads what the one before writes; and there is one region of RAM that
+    plans may use.
+    """
+    instance = table.instance
+    device = instance.request.device
+    regions = () if device is None else device.regions
+    if sum(region.kind == "ram" for region in regions) > 1 or instance.coverable:
+        return False
+    return all(len(table.allowed[work]) == 1 for work, _ in order) and all(
+        not set(table.writes[before]).isdisjoint(table.reads[work][way])
+        for (before, _), (work, way) in pairwise(order)
     )
 
 

@@ -79,13 +79,13 @@ def test_without_the_wall_the_same_plan_comes_again() -> None:
 
 
 def test_a_bound_is_of_the_plans_that_it_supposes() -> None:
-    problem = chain(12, 0)
+    problem = layered(16, 0)
     line = line_of(problem, 50)
     bound = RecomputationBound(line, 50)
     bound.limited = Limited(7, ("something",))
     assert bound.trip_time_ns == problem.base_cost + 7
     assert bound.restrictions == ["something"]
-    other = line_of(chain(12, 1), 50)
+    other = line_of(layered(16, 2), 50)
     assert bound.holds_for(line)
     assert not bound.holds_for(other)
     bound.limited = Limited(7, ())

@@ -10,6 +10,7 @@ from benchmarks.planners.problem import Problem, simulate
 from memplan.solver.clock import WALL
 from memplan.solver.relaxation.label_search import Effort, find_schedule
 from memplan.solver.relaxation.line_optimum import LineSearch
+from memplan.solver.relaxation.recomputation import RecomputationBound
 from memplan.solver.relaxation.stage_program import StageProgram
 from memplan.solver.relaxation.whole_program import FRACTION, relax, whole_solution
 from tests.solver.relaxation.test_retention import least_cost, line_of, random_problem
@@ -194,3 +195,18 @@ def test_a_program_without_a_cheaper_solution_says_so() -> None:
     values, bound = whole_solution(program, relaxed, cost, 20.0, WALL)
     assert values is not None
     assert bound == cost
+
+
+@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize("part", [0.5, 0.6, 0.75])
+def test_of_the_only_line_no_bound_is_above_the_cheapest_plan(seed: int, part: float) -> None:
+    problem = chain(12, seed)
+    limit = int(problem.plain_peak_bytes * part)
+    line, least = line_of(problem, limit), least_of_all(problem, limit)
+    if least is None:
+        return
+    assert line.is_only
+    bound = RecomputationBound(line, limit)
+    bound.sharpen(least, 10.0, WALL)
+    assert bound.restrictions == []
+    assert bound.trip_time_ns <= least

@@ -2,13 +2,18 @@ from __future__ import annotations
 
 import random
 
+from benchmarks.planners.instances import chain, layered
+from benchmarks.planners.ours import as_graph, as_request
+from memplan.ir.device import Device, Rates, Region
 from memplan.ir.graph import OpGraph
+from memplan.solver.build_instance import build_instance
 from memplan.solver.clock import WALL
 from memplan.solver.relaxation.recomputation import RecomputationBound
 from memplan.solver.relaxation.timeline import Timeline, timeline_of
 from memplan.solver.restrictions import ALONG_LINE, FIRST_WAYS
 from memplan.solver.schedule import Table, live_peak
 from tests.solver.problems import steps, table_of
+from tests.solver.relaxation.test_retention import line_of
 from tests.support.graph_builder import GraphBuilder, alternative, used_up_alternative
 
 
@@ -154,6 +159,29 @@ def test_another_way_counts_as_the_cheapest_and_reads_what_all_read() -> None:
     assert other.is_exact
     assert other.time_ns[1] == other.again_time_ns[1] == table.time_ns[g][1]
     assert ALONG_LINE not in other.restrictions
+
+
+def test_a_chain_has_one_line_only() -> None:
+    graph, regions = as_graph(chain(12, 0)), [Region(name="a", kind="ram", size_bytes=4096)]
+    for several in (False, True):
+        rates = Rates(macs_per_second=10**9, moved_bytes_per_second=10**9)
+        device = Device(name="board", regions=tuple(regions), rates=rates)
+        asked = as_request(400, 1.0).model_copy(update={"device": device})
+        table = Table.of(build_instance(graph, asked, 1))
+        line = timeline_of(table, [(work, 0) for work in range(12)])
+        assert line is not None
+        assert line.is_only is not several
+        assert (line.restrictions == ()) is not several
+        regions.append(Region(name="b", kind="ram", size_bytes=4096))
+
+
+def test_a_graph_with_other_orders_or_ways_has_more() -> None:
+    wide = line_of(layered(16, 0), 10**6)
+    table = table_of(deep(per_way=True))
+    other_way = timeline_of(table, steps(table, "f", "g", "h", "back", "last"))
+    assert other_way is not None
+    assert not wide.is_only
+    assert not other_way.is_only
 
 
 def time_of(table: Table, schedule: list[tuple[int, int]]) -> int:
