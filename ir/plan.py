@@ -136,6 +136,9 @@ class Certificate(Contract):
     lower_bound_bytes: Bytes
     #: Under which ``status`` and the levels' bounds hold; empty: none.
     restrictions: tuple[str, ...]
+    #: No plan that the request allows, of this importance, is faster, whatever the restrictions
+    #: are; null where nothing is proven so.
+    lower_bound_time_ns: Annotated[int, Field(ge=0)] | None = None
     solver: Name
     graph_hash: Name
     request_hash: Name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Literal
 
@@ -12,12 +12,12 @@ from memplan.ir.answer import Answer
 from memplan.ir.baseline import baseline_bytes
 from memplan.ir.check.answer import require_answer
 from memplan.ir.graph import OpGraph
-from memplan.ir.plan import Certificate, Plan
+from memplan.ir.plan import Certificate, Level, Plan
 from memplan.ir.request import PlanRequest
 from memplan.solver.assemble import assemble
 from memplan.solver.clock import Clock, WorkClock, never
 from memplan.solver.explain import explain
-from memplan.solver.levels import certify_levels
+from memplan.solver.levels import Proof, certify_levels
 from memplan.solver.local_search import prepare
 from memplan.solver.progress import Progress
 from memplan.solver.relaxation.label_search import prepare_labels
@@ -108,6 +108,12 @@ def answer_of(
     return answer
 
 
+def _least_time_ns(proof: Proof, levels: Sequence[Level]) -> int | None:
+    """Return what no plan of the importance goes below, if this one's is the most."""
+    settled = all(level.gap == 0 for level in levels if level.name == "importance")
+    return proof.of_every_plan if settled else None
+
+
 def _plan(graph: OpGraph, request: PlanRequest, outcome: Outcome) -> Plan:
     best = outcome.best
     assert best is not None
@@ -118,6 +124,7 @@ def _plan(graph: OpGraph, request: PlanRequest, outcome: Outcome) -> Plan:
         levels=levels,
         lower_bound_bytes=outcome.lower_bound.bytes,
         restrictions=tuple(outcome.proof.restrictions),
+        lower_bound_time_ns=_least_time_ns(outcome.proof, levels),
         solver=solver_version(),
         graph_hash=graph.content_hash(),
         request_hash=request.content_hash(),

@@ -24,6 +24,14 @@ class Proof:
     #: No plan of that importance and time is smaller.
     arena_bytes: int | None = None
     restrictions: list[str] = field(default_factory=list)
+    #: No plan of that importance is faster, whatever the restrictions are.
+    lower_bound_time_ns: int | None = None
+
+    @property
+    def of_every_plan(self) -> int | None:
+        """Return the least time that is proved without restrictions."""
+        times = [self.lower_bound_time_ns, None if self.restrictions else self.time_ns]
+        return max((time for time in times if time is not None), default=None)
 
 
 def with_known(proof: Proof, known: Sequence[Proof]) -> Proof:
@@ -47,6 +55,11 @@ def with_known(proof: Proof, known: Sequence[Proof]) -> Proof:
         proofs = [each for each in proofs if getattr(each, level) == limit]
         proofs.sort(key=lambda each: _narrowness(each.restrictions))
         used.append(proofs[0])
+        if level == "importance":
+            joined.lower_bound_time_ns = max(
+                (each.of_every_plan for each in proofs if each.of_every_plan is not None),
+                default=None,
+            )
     together = list(dict.fromkeys(r for each in used for r in each.restrictions))
     # Those that are left have all of the limits: one of them may do alone.
     joined.restrictions = min([together, *(each.restrictions for each in proofs)], key=_narrowness)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from memplan.ir.request import LayerUpdate, PlanRequest
@@ -13,13 +13,14 @@ from memplan.solver.instance import Instance
 from memplan.solver.levels import Proof
 from memplan.solver.masks.estimate import MemoryEstimate, estimate_memory
 from memplan.solver.progress import Progress, Reporter
+from memplan.solver.relaxation.any_order_bound import AnyOrderBound
 from memplan.solver.relaxation.recomputation import RecomputationBound
 from memplan.solver.relaxation.timeline import Timeline
 from memplan.solver.schedule import Table
 from memplan.solver.solution import Solution
 from memplan.solver.standing import Proved, report, still_proved
 from memplan.solver.techniques import Techniques
-from memplan.solver.time_bound import linear_time_lower_bound, time_lower_bound
+from memplan.solver.time_bound import linear_time_lower_bound, time_lower_bound, with_outside
 
 __all__ = ["Mask", "OtherMicroBatches", "Pursuit", "Raises", "Side", "Steps", "fits"]
 
@@ -76,6 +77,7 @@ class Side:
     _reach_samples: int = 0
     _reaches: dict[int, int] = field(default_factory=dict)
     _least_time_ns: dict[frozenset[LayerUpdate], int] = field(default_factory=dict)
+    _any_order: dict[frozenset[LayerUpdate], AnyOrderBound] = field(default_factory=dict)
     _tables: dict[frozenset[LayerUpdate], Table] = field(default_factory=dict)
 
     def table(self, mask: Mask) -> Table:
@@ -88,16 +90,34 @@ class Side:
         return table
 
     def least_time_ns(self, mask: Mask) -> int:
-        """Return a proven bound on the time of every plan of this mask; found once."""
+        """Return a proven bound on the time of every plan of this mask.
+
+        It is found once, and raised by the bound of every order.
+        """
         key = frozenset(mask.values())
         if key not in self._least_time_ns:
             table = self.table(mask)
-            if not self.linear:
-                return time_lower_bound(table)
-            # Without a limit where nothing may depend on the wall.
-            seconds = 1e6 if self.instance.request.deterministic else 2.0
-            self._least_time_ns[key] = linear_time_lower_bound(table, seconds, self.clock)
+            if self.linear:
+                # Without a limit where nothing may depend on the wall.
+                seconds = 1e6 if self.instance.request.deterministic else 2.0
+                least = linear_time_lower_bound(table, seconds, self.clock)
+            else:
+                least = time_lower_bound(table)
+            self._least_time_ns[key] = least
+        bound = self._any_order.get(key)
+        if bound is not None:
+            along = with_outside(bound.table, bound.trip_time_ns)
+            self._least_time_ns[key] = max(along, self._least_time_ns[key])
         return self._least_time_ns[key]
+
+    def any_order_bound(self, mask: Mask, make: Callable[[Table], AnyOrderBound]) -> AnyOrderBound:
+        """Return the bound of every order on plans of this mask; the latest are kept."""
+        key = frozenset(mask.values())
+        bound = self._any_order.pop(key, None) or make(self.table(mask))
+        self._any_order[key] = bound
+        if len(self._any_order) > _MOST_TABLES:
+            del self._any_order[next(iter(self._any_order))]
+        return bound
 
     def memory_estimate(self, reach_samples: int = 0) -> MemoryEstimate:
         """Return the additive estimate of what update masks take.
@@ -188,6 +208,11 @@ class Pursuit:
             exchanges=self.techniques.exchanges,
             lazy_cuts=self.techniques.lazy_cuts,
         )
+
+    def bound_any_order(self, table: Table) -> AnyOrderBound:
+        """Return the bound of every order on plans of a table, which is not worked out yet."""
+        timed = not self.request.deterministic
+        return AnyOrderBound(table, timed=timed, whole=timed and self.techniques.whole_retention)
 
     def offer(self, solution: Solution) -> bool:
         """Take a solution into account; True if it is a new best."""

@@ -17,6 +17,7 @@ from memplan.solver.bounds import ByteBound, lower_bound
 from memplan.solver.build_instance import build_instance
 from memplan.solver.clock import Clock
 from memplan.solver.collector import old_objects_left_alone
+from memplan.solver.every_order import bound_every_order
 from memplan.solver.joint import build_joint_model, default_computations
 from memplan.solver.joint.lexicographic import solve_levels
 from memplan.solver.levels import Proof, with_known
@@ -75,6 +76,8 @@ _LAST_SECONDS = 0.5
 _OWN_BOUND_SHARE = 0.6
 #: What other orders of a small graph get whose plain order is solved exactly.
 _REORDERING_SECONDS = 3.0
+#: Part of the time limit that bounding every order may take at a time.
+_ANY_ORDER_SHARE = 0.05
 #: Of a search from a stored plan, where the mask is given.
 _WARM_LINE_SHARE = 0.25
 _WARM_NEAR_SHARE = 0.45
@@ -166,7 +169,7 @@ def _search(
         _try_heuristics(pursuit, hopeful, min(1.0, 0.2 * pursuit.left))
         if not is_settled(pursuit, hopeful):
             _solve_whole(pursuit, hopeful)
-        _bound_recomputation(pursuit, hopeful, max(_LAST_SECONDS, pursuit.left))
+        _bound_time(pursuit, hopeful, max(_LAST_SECONDS, pursuit.left))
     else:
         if techniques.line_model:
             solve_lines(pursuit, hopeful, 0.3 * pursuit.left)
@@ -175,13 +178,13 @@ def _search(
         choosing = _mask_share(pursuit, hopeful)
         _try_heuristics(pursuit, hopeful, share * pursuit.left, choosing * pursuit.left)
         _hasten_poor(pursuit, hopeful)
-        _bound_recomputation(pursuit, hopeful, 0.7 * pursuit.left)
+        _bound_time(pursuit, hopeful, 0.7 * pursuit.left)
         bounded = pursuit.best
         if techniques.joint_model and not is_proved(pursuit, hopeful):
             _improve_by_model(pursuit)
             _try_again(pursuit, pursuit.left - _LAST_SECONDS)
         changed = pursuit.best is not bounded
-        _bound_recomputation(pursuit, hopeful, _LAST_SECONDS if changed else pursuit.left)
+        _bound_time(pursuit, hopeful, _LAST_SECONDS if changed else pursuit.left)
     if pursuit.best is None:
         _look_for_smallest(pursuit, hopeful)
     return _outcome(pursuit, hopeful)
@@ -222,10 +225,10 @@ def _go_on_from(
         if pursuit.left > 0 and not is_settled(pursuit, sides):
             _solve_whole(pursuit, sides)
     elif fixed:  # the bound has schedules of its own
-        _bound_recomputation(pursuit, sides, _WARM_BOUND_SHARE * pursuit.left)
+        _bound_time(pursuit, sides, _WARM_BOUND_SHARE * pursuit.left)
         if not is_proved(pursuit, sides):
             look_again(pursuit, sides, 0.8 * pursuit.left)
-    _bound_recomputation(pursuit, sides, pursuit.left)
+    _bound_time(pursuit, sides, pursuit.left)
 
 
 def _outcome(pursuit: Pursuit, hopeful: list[Side]) -> Outcome:
@@ -284,7 +287,7 @@ def _try_heuristics(
                 rivals = sum(not cannot_improve(pursuit, other, mask) for other in tried[number:])
                 least = min(0.3 * whole, _LEAST_SECONDS_PER_WORK * len(side.instance.works))
                 try_mask(pursuit, side, mask, max(least, share * whole / rivals))
-        _bound_recomputation(pursuit, sides, 0.3 * (until - clock.now()))
+        _bound_time(pursuit, sides, 0.3 * (until - clock.now()))
     if mask is None:
         _try_again(pursuit, began + seconds - clock.now())
 
@@ -330,6 +333,18 @@ def _hasten_poor(pursuit: Pursuit, sides: list[Side]) -> None:
     best = pursuit.best
     if best is not None and any(is_poor(best, side, best.instance.mask()) for side in sides):
         _try_again(pursuit, _POOR_SHARE * pursuit.left)
+
+
+def _bound_time(pursuit: Pursuit, sides: list[Side], seconds: float) -> None:
+    """Sharpen the bounds on time: of every order, and along the incumbent's line.
+
+    A bound of every order is worth more than it costs, unless the last of its programs takes long.
+    """
+    until = pursuit.clock.now() + seconds
+    most = _ANY_ORDER_SHARE * pursuit.request.time_limit_seconds
+    bound_every_order(pursuit, sides, min(0.3 * seconds, most))
+    _bound_recomputation(pursuit, sides, until - pursuit.clock.now())
+    bound_every_order(pursuit, sides, min(until - pursuit.clock.now(), most))
 
 
 def _bound_recomputation(pursuit: Pursuit, sides: list[Side], seconds: float) -> None:

@@ -45,6 +45,8 @@ class Techniques(Switches):
     stage_program: bool = True
     #: Begin the joint model with the best plan so far.
     hints: bool = True
+    #: Bound time for plans of every order, by what must be there at moments that all of them have.
+    any_order_bound: bool = True
     #: Bound what recomputation must cost, by a relaxation of what is kept between cuts.
     retention_bound: bool = True
     #: The same in whole decisions, by branch and bound.

@@ -30,6 +30,7 @@ _WITHOUT_PLAN: dict[str, Any] = {
     "importance_ratio": None,
     "peak_set_by": None,
     "restrictions": None,
+    "lower_bound_time_ns": None,
     "solver": None,
     "checked_by": None,
 }
@@ -87,6 +88,7 @@ def _of_plan(graph: OpGraph, plan: Plan) -> dict[str, Any]:
         "importance_ratio": importance_ratio(plan),
         "peak_set_by": plan.peak.model_dump(mode="json"),
         "restrictions": list(certificate.restrictions),
+        "lower_bound_time_ns": certificate.lower_bound_time_ns,
         "solver": certificate.solver,
         "checked_by": certificate.checked_by,
     }

@@ -216,6 +216,9 @@ def _notes(graph: OpGraph, plan: Plan) -> Iterator[str]:
     if certificate.restrictions:
         what = "optimal" if certificate.status == "optimal" else "gaps hold"
         yield f"{what} under: {'; '.join(certificate.restrictions)}"
+        least, time_ns = certificate.lower_bound_time_ns, plan.totals.time_ns
+        if least is not None:
+            yield f"in any order no plan is faster by more than {gap_text(1 - least / time_ns)}"
     if graph.mode == "train" and graph.importance_samples == 0 and plan.request.update == "auto":
         yield "importance is a proxy without samples; --data samples.npz measures it"
     if graph.batch_coupled_by:

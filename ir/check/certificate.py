@@ -52,6 +52,7 @@ def check_certificate(facts: Facts, findings: Findings) -> None:
             f"{certificate.lower_bound_bytes} bytes are said to be needed, the arena has "
             f"{plan.totals.arena_bytes}",
         )
+    _check_time(certificate, findings)
     _check_order(certificate, findings)
     unmet = [level.name for level in certificate.levels if level.bound != level.value]
     if certificate.status == "optimal":
@@ -62,6 +63,31 @@ def check_certificate(facts: Facts, findings: Findings) -> None:
             Rule.STATUS,
             "every level meets its bound, without restrictions, so the plan is optimal",
         )
+
+
+def _check_time(certificate: Certificate, findings: Findings) -> None:
+    """What no plan goes below is not above this one's time, nor above a bound under restrictions.
+
+    It is about plans of this importance, so this one must have the most.
+    """
+    least = certificate.lower_bound_time_ns
+    if least is None:
+        return
+    for level in certificate.levels:
+        if level.name == "importance" and level.bound != level.value:
+            findings.add(
+                Rule.BOUND,
+                f"{least} ns are said to be needed for importance that is not known to be the most",
+            )
+        if level.name == "time_ns" and least > level.value:
+            findings.add(
+                Rule.BOUND, f"{least} ns are said to be needed, the plan takes {level.value}"
+            )
+        elif level.name == "time_ns" and (level.bound is None or level.bound < least):
+            findings.add(
+                Rule.BOUND,
+                f"time_ns is bounded by {level.bound}, though {least} are said to be needed",
+            )
 
 
 def _check_order(certificate: Certificate, findings: Findings) -> None:
