@@ -5,7 +5,8 @@ the plan, and kept it where nobody else writes, need not prove again what holds:
 
 * a bound of a larger budget holds for a smaller one, whose plans are among those of the larger;
   not the other way round, as more bytes allow more plans;
-* what holds along the plan's own line says nothing of other lines, and is left where it is.
+* what holds along the plan's own line says nothing of other lines, and is left where it is; of
+  time there is a bound that supposes nothing, too.
 """
 
 from __future__ import annotations
@@ -30,11 +31,12 @@ def stored_proof(plan: Plan, request: PlanRequest) -> Proof | None:
     before, certificate = plan.request, plan.certificate
     if request.budget_bytes > before.budget_bytes or _asked(before) != _asked(request):
         return None
-    if not set(certificate.restrictions) <= {on_computations(request)}:
-        return None
     bounds = {level.name: level.bound for level in certificate.levels}
     # Without that level there is one mask only.
     importance = bounds.get("importance", plan.totals.importance)
+    if not set(certificate.restrictions) <= {on_computations(request)}:
+        least = certificate.lower_bound_time_ns
+        return None if least is None else Proof(importance, least, restrictions=[BELIEVED])
     return Proof(
         importance,
         bounds["time_ns"],

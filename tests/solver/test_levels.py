@@ -98,7 +98,7 @@ def test_what_is_known_counts_only_under_the_same_limits_above() -> None:
     later = Proof(importance=12, time_ns=99, restrictions=["later"])
     assert with_known(higher, [later]) == Proof(importance=10, restrictions=["higher"])
     larger = Proof(importance=10, time_ns=50, arena_bytes=9)
-    assert with_known(own, [larger]) == Proof(importance=10, time_ns=50, arena_bytes=9)
+    assert with_known(own, [larger]) == Proof(10, 50, 9, lower_bound_time_ns=50)
     # More importance, which is no news.
     assert with_known(own, [Proof(importance=11, time_ns=99)]) == own
     assert with_known(Proof(), [own]) == own

@@ -49,7 +49,7 @@ def test_longer_chains_are_proved_without_restrictions(part: float) -> None:
 
 
 def test_the_program_supposes_one_run_in_order_between_first_computations() -> None:
-    plan = settled(chain(40, 3), 0.7, "label_search")
+    plan = settled(chain(40, 3), 0.7, "label_search", "any_order_bound")
     assert plan.totals.time_ns == 1003
     (restriction,) = plan.certificate.restrictions
     assert "once, in order" in restriction

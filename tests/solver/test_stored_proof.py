@@ -78,8 +78,9 @@ def test_more_bytes_or_another_request_prove_nothing() -> None:
 def test_what_holds_along_a_line_is_left_where_it_is() -> None:
     plan = _solved()
 
-    def restricted(*restrictions: str) -> Plan:
-        certificate = plan.certificate.model_copy(update={"restrictions": restrictions})
+    def restricted(*restrictions: str, least_ns: int | None = None) -> Plan:
+        changes = {"restrictions": restrictions, "lower_bound_time_ns": least_ns}
+        certificate = plan.certificate.model_copy(update=changes)
         return plan.model_copy(update={"certificate": certificate})
 
     of_models = on_computations(plan.request)
@@ -88,6 +89,10 @@ def test_what_holds_along_a_line_is_left_where_it_is() -> None:
         assert proof is not None and proof.restrictions == [*kept, BELIEVED]
     for left in (("in this order",), (of_models, "in this order"), (BELIEVED,)):
         assert stored_proof(restricted(*left), plan.request) is None
+        # What is proved of every order holds all the same.
+        proof = stored_proof(restricted(*left, least_ns=7), plan.request)
+        assert proof is not None
+        assert (proof.time_ns, proof.arena_bytes, proof.restrictions) == (7, None, [BELIEVED])
 
 
 def test_exact_models_say_what_they_suppose_in_these_words() -> None:

@@ -159,6 +159,19 @@ def bound_on_bytes_below_what_every_plan_needs(case: Case) -> Iterator[Plan]:
     yield with_level(plan, "arena_bytes", bound=1, gap=(size - 1) / size)
 
 
+@mutation(Rule.BOUND, alone=True)
+def time_that_every_plan_takes_contradicts_the_levels(case: Case) -> Iterator[Plan]:
+    names = [level.name for level in case.plan.certificate.levels]
+    time_ns = case.plan.totals.time_ns
+    settled = _settled(case.plan, len(names))
+    yield with_certificate(settled, lower_bound_time_ns=time_ns + 1)
+    below = _settled(case.plan, names.index("time_ns"))
+    below = with_level(below, "time_ns", bound=time_ns - 1, gap=1 / time_ns)
+    yield with_certificate(below, lower_bound_time_ns=time_ns)
+    if names[0] == "importance":
+        yield with_certificate(case.plan, lower_bound_time_ns=1)
+
+
 @mutation(Rule.GAP, alone=True)
 def wrong_gap(case: Case) -> Iterator[Plan]:
     for number, level in enumerate(case.plan.certificate.levels):
