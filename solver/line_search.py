@@ -31,6 +31,8 @@ _NO_LIMIT_SECONDS = 1e6
 #: On chains the search over what is held mostly ends within so many seconds; it gets them, if
 #: that is no more than so much of all of the time.
 _LABEL_SECONDS, _LABEL_SHARE = 0.25, 0.6
+#: Part of the time for a line that a bound of every order may take.
+_ANY_ORDER_SHARE = 0.2
 #: Schedules of the least time that are tried for addresses, and what packing one may take.
 _MOST_PLACED = 12
 _SHORT_SECONDS = 0.1
@@ -83,7 +85,7 @@ def solve_lines(pursuit: Pursuit, sides: Sequence[Side], seconds: float) -> None
         if live_peak(table, start) is None:
             continue
         pursuit.tell(f"recomputation in order, micro-batch {side.samples}")
-        along = _solve(pursuit, table, start, line, seconds / len(sides))
+        along = _solve(pursuit, side, table, start, line, seconds / len(sides))
         if along.best.order is not None:
             _place(pursuit, side, along)
         if pursuit.best is not None and len(sides) == 1:
@@ -124,7 +126,7 @@ def search_along(pursuit: Pursuit, bound: RecomputationBound, seconds: float) ->
 
 
 def _solve(
-    pursuit: Pursuit, table: Table, start: Schedule, line: Timeline, seconds: float
+    pursuit: Pursuit, side: Side, table: Table, start: Schedule, line: Timeline, seconds: float
 ) -> _Line:
     """Return the cheapest schedule along a line that the programs find, and what they prove."""
     clock, request, room = pursuit.clock, pursuit.request, table.instance.room_bytes
@@ -132,13 +134,22 @@ def _solve(
     only = line.is_only and not line.late
     along = _Line(table, start, line, LineOptimum(None, 0, closed=False), line.restrictions)
     items = sum(len(writes) for writes in line.writes[: line.forward]) + len(table.given)
+
+    def least_of_every_order(extra_ns: int) -> int:
+        if not pursuit.techniques.any_order_bound:
+            return 0
+        bound = side.any_order_bound(side.instance.mask(), pursuit.bound_any_order)
+        once_ns = sum(line.time_ns)
+        bound.sharpen(once_ns + extra_ns, _ANY_ORDER_SHARE * seconds, clock)
+        return bound.trip_time_ns - once_ns
+
     if not line.late and line.forward and items <= MOST_ITEMS:
         techniques = pursuit.techniques
         if techniques.label_search:
             along.search = LineSearch(line, room, free=True)
             share = max(0.3 * seconds, min(_LABEL_SECONDS, _LABEL_SHARE * pursuit.left))
             share = _NO_LIMIT_SECONDS if request.deterministic else share
-            along.best = along.search.by_labels(share, clock)
+            along.best = along.search.by_labels(share, clock, least_of_every_order)
             along.restrictions = () if only else (ALONG_LINE,)
         # HiGHS stops by the wall: not where plans must not differ.
         if techniques.stage_program and not request.deterministic and not _is_settled(along):

@@ -25,6 +25,10 @@ __all__ = [
 ]
 
 
+#: Part of a plan's time for which no other orders are tried.
+_NOT_WORTH_IT = 1e-4
+
+
 def joined_proof(pursuit: Pursuit, sides: list[Side]) -> Proof:
     """Return what is proved so far about the whole request."""
     known, best = pursuit.proofs, pursuit.best
@@ -140,12 +144,13 @@ def is_settled(pursuit: Pursuit, sides: list[Side]) -> bool:
 def may_reorder(pursuit: Pursuit, sides: list[Side]) -> bool:
     """Tell whether the incumbent is proved along its own line only, which is one of many.
 
-    A proof without restrictions is of all lines.
+    A proof without restrictions is of all lines.  What another one could save must be worth it.
     """
     best, bound = pursuit.best, pursuit.recomputation
     if best is None or bound is None or not bound.restrictions or bound.line.is_only:
         return False
-    return unrestricted_proof(pursuit, sides).time_ns != best.worth.time_ns
+    least_ns = unrestricted_proof(pursuit, sides).time_ns or 0
+    return best.worth.time_ns - least_ns > _NOT_WORTH_IT * best.worth.time_ns
 
 
 def remember_proved(pursuit: Pursuit, sides: list[Side]) -> None:

@@ -11,7 +11,7 @@ than what was found.  What the bound rules out is left out each time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import gcd
 
@@ -71,6 +71,8 @@ class _Best:
     aim: int
     #: A complete late search found schedules that do not fit.
     unfit: bool = False
+    #: ``least`` is known from elsewhere, and probably close.
+    is_bounded: bool = False
 
     @property
     def closed(self) -> bool:
@@ -99,8 +101,15 @@ class LineSearch:
         self.stages = StageProgram(self.scaled, self.limit, self.unit_ns, ordered=not free)
         self.labels: Labels | None = None
 
-    def by_labels(self, seconds: float, clock: Clock) -> LineOptimum:
-        """Search over what is needed, for at most about so many seconds."""
+    def by_labels(
+        self, seconds: float, clock: Clock, least_ns: Callable[[int], int] | None = None
+    ) -> LineOptimum:
+        """Search over what is needed, for at most about so many seconds.
+
+        Args:
+            least_ns: called with what computations beyond the first cost in the first schedule that
+                was found: returns what they cost at least, proved otherwise.
+        """
         until = clock.now() + seconds
         relaxed = relax(self.stages.program, seconds, clock)
         clock.spend(_SECONDS_PER_VARIABLE * len(self.stages.program.costs))
@@ -118,9 +127,28 @@ class LineSearch:
                 if best.closed or clock.over(until):
                     break
                 affordable = int(_LABELS_PER_SECOND * max(0.01, until - clock.now()))
-                self._improve(best, Effort(width, min(labels, affordable), 1, exact))
+                effort = Effort(width, min(labels, affordable), 1, exact)
+                if best.is_bounded:
+                    self._meet(best, effort)
+                self._improve(best, effort)
+                if least_ns is not None and best.order is not None and not best.closed:
+                    known = -(-least_ns(best.cost * self.unit_ns) // self.unit_ns)
+                    best.is_bounded = known > best.least
+                    best.least = max(best.least, known)
+                    least_ns = None
         closed = best.closed and best.order is not None
         return LineOptimum(best.order, min(best.least, best.cost) * self.unit_ns, closed)
+
+    def _meet(self, best: _Best, effort: Effort) -> None:
+        """Look for a schedule that costs no more than is proved: little else is looked at."""
+        if best.closed:
+            return
+        found = self._find(best.least, effort)
+        order = None if found.order is None else self._fitting(found, effort)
+        if order is not None:
+            best.order, best.cost, best.unfit = order, found.cost, False
+        elif found.complete and found.order is None:
+            best.least += 1
 
     def _improve(self, best: _Best, effort: Effort) -> None:
         """Search once, or, where the search is wide, first for what lies between bound and best."""
