@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from memplan.solver.pursuit import Pursuit, Side, fits
 from memplan.solver.relaxation.line_model import solve_line
@@ -135,12 +136,15 @@ def _solve(
     along = _Line(table, start, line, LineOptimum(None, 0, closed=False), line.restrictions)
     items = sum(len(writes) for writes in line.writes[: line.forward]) + len(table.given)
 
+    once_ns, calls = sum(line.time_ns), count(1)
+
     def least_of_every_order(extra_ns: int) -> int:
+        """Return what it costs at least in every order; each call goes a little further."""
         if not pursuit.techniques.any_order_bound:
             return 0
         bound = side.any_order_bound(side.instance.mask(), pursuit.bound_any_order)
-        once_ns = sum(line.time_ns)
-        bound.sharpen(once_ns + extra_ns, _ANY_ORDER_SHARE * seconds, clock)
+        share = _ANY_ORDER_SHARE * (until - clock.now())
+        bound.sharpen(once_ns + extra_ns, share, clock, next(calls))
         return bound.trip_time_ns - once_ns
 
     if not line.late and line.forward and items <= MOST_ITEMS:

@@ -68,8 +68,14 @@ class AnyOrderBound:
         can_branch = self.timed and self.whole and self._whole_stage < len(_WHOLE)
         return started and not self._next and not (self._tight and can_branch)
 
-    def sharpen(self, target_ns: int, seconds: float, clock: Clock) -> None:
-        """Raise the bound until it reaches ``target_ns``, or for about so many seconds."""
+    def sharpen(
+        self, target_ns: int, seconds: float, clock: Clock, most_branching: int = len(_WHOLE)
+    ) -> None:
+        """Raise the bound until it reaches ``target_ns``, or for about so many seconds.
+
+        Args:
+            most_branching: programs in whole numbers; the first takes the least time, as a rule.
+        """
         until = clock.now() + seconds
         while not self.exhausted and self.trip_time_ns < target_ns and not clock.over(until):
             if self._moments is None:
@@ -78,6 +84,8 @@ class AnyOrderBound:
                 self._apart = max(1, -(-len(self._moments.path) // max(1, len(self._next))))
             elif self._next:
                 self._linear(self._moments, until - clock.now(), clock)
+            elif self._whole_stage >= most_branching:
+                break
             else:
                 self._branch(self._moments, until - clock.now(), clock)
 

@@ -107,8 +107,8 @@ class LineSearch:
         """Search over what is needed, for at most about so many seconds.
 
         Args:
-            least_ns: called with what computations beyond the first cost in the first schedule that
-                was found: returns what they cost at least, proved otherwise.
+            least_ns: called after a search with what computations beyond the first cost in the best
+                schedule: returns what they cost at least, proved otherwise.
         """
         until = clock.now() + seconds
         relaxed = relax(self.stages.program, seconds, clock)
@@ -131,11 +131,10 @@ class LineSearch:
                 if best.is_bounded:
                     self._meet(best, effort)
                 self._improve(best, effort)
-                if least_ns is not None and best.order is not None and not best.closed:
+                if least_ns is not None and not best.closed:
                     known = -(-least_ns(best.cost * self.unit_ns) // self.unit_ns)
-                    best.is_bounded = known > best.least
+                    best.is_bounded = best.is_bounded or known > best.least
                     best.least = max(best.least, known)
-                    least_ns = None
         closed = best.closed and best.order is not None
         return LineOptimum(best.order, min(best.least, best.cost) * self.unit_ns, closed)
 
