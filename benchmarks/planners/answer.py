@@ -22,6 +22,7 @@ class Attempt:
     Attributes:
         sequence: of operations; None where no plan was found.
         cost_bound: proved: no plan of the planner's own search space costs less in total.
+        any_order_bound: proved: no plan of any order costs less.
         infeasible: proved: no plan of that space fits.
         offsets: where the planner chooses addresses itself, that of each step's block.
         note: what a reader should know.
@@ -29,6 +30,7 @@ class Attempt:
 
     sequence: tuple[int, ...] | None
     cost_bound: int | None = None
+    any_order_bound: int | None = None
     infeasible: bool = False
     offsets: tuple[int, ...] | None = None
     note: str = ""

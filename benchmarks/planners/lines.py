@@ -49,6 +49,7 @@ class Line(BaseModel):
     cost: int | None = None
     macs: int | None = None
     cost_bound: int | None = None
+    any_order_bound: int | None = None
     note: str = ""
     wall_seconds: float
     cpu_seconds: float
@@ -106,6 +107,7 @@ def measure(
         cost=facts.cost,
         macs=facts.macs,
         cost_bound=bound,
+        any_order_bound=run.attempt.any_order_bound if run.attempt else None,
         note=note,
         wall_seconds=round(run.wall_seconds, 2),
         cpu_seconds=round(run.cpu_seconds, 2),

@@ -98,6 +98,7 @@ class Planned:
     answer: Answer
     sequence: tuple[int, ...] | None
     cost_bound: int | None
+    any_order_bound: int | None = None
 
 
 def plan_problem(
@@ -110,8 +111,10 @@ def plan_problem(
     answer = solve(as_graph(problem), as_request(budget_bytes, seconds), progress=progress)
     if answer.plan is None:
         return Planned(answer, None, None)
-    level = next(level for level in answer.plan.certificate.levels if level.name == "time_ns")
-    return Planned(answer, sequence_of(answer.plan), level.bound)
+    certificate = answer.plan.certificate
+    level = next(level for level in certificate.levels if level.name == "time_ns")
+    of_every_order = certificate.lower_bound_time_ns
+    return Planned(answer, sequence_of(answer.plan), level.bound, of_every_order)
 
 
 def memplan(problem: Problem, budget_bytes: int, seconds: float) -> Attempt:
@@ -121,7 +124,7 @@ def memplan(problem: Problem, budget_bytes: int, seconds: float) -> Attempt:
     if plan is None or planned.sequence is None:
         return Attempt(None, infeasible=planned.answer.status == "infeasible")
     offsets = tuple(plan.buffers[step.writes[0]].offset for step in plan.body)
-    return Attempt(planned.sequence, planned.cost_bound, offsets=offsets)
+    return Attempt(planned.sequence, planned.cost_bound, planned.any_order_bound, offsets=offsets)
 
 
 def sequence_of(plan: Plan) -> tuple[int, ...]:

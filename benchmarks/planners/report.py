@@ -32,8 +32,8 @@ of live bytes of the plain order. *Time* is in units of the instance (of torch m
 MAC and four for each element read or written), and what planners make least; *extra* is what
 recomputation costs, in % of one plain step: time, and MACs where the instance counts them. *Gap*
 is what the planner itself proves of its total time, base included, in its own space of plans: all
-but memplan and MODeL fix the order, and memplan's bound, too, may hold for the order of its plan
-only, as its certificate then says. *Arena*: addresses by memplan's packer for every planner that
+but MODeL fix the order for that. memplan proves two: its first gap may hold for the order of its
+plan only, as its certificate then says; its second one holds for plans of every order. *Arena*: addresses by memplan's packer for every planner that
 chooses none; memplan, the sequential pipeline, MODeL and Melon choose their own, which are checked
 for overlap.
 *over* is a sequence whose live bytes exceed the budget; *proved* that the planner shows its own
@@ -69,8 +69,9 @@ _NETWORKS_SECTION = """\
 
 The same problem for all, the same simulator and the same rules as above. Budgets are parts of the
 peak of live bytes of the plain order. In each cell: what recomputation costs, time / MACs in % of
-one plain step, and in brackets the gap of time that the planner itself proves, in % of the step
-(memplan's along the order of its plan, where its certificate says so). *Seconds*: wall, on average.
+one plain step, and in brackets the gap of time that the planner itself proves, in % of the step:
+all fix the order for that, memplan's first gap is along the order of its plan, too, where its
+certificate says so, and its second one is of plans of every order. *Seconds*: wall, on average.
 memplan chooses addresses, too, in the same time: *live bytes fit* says of a plan that its arena
 exceeds the budget.
 
@@ -166,7 +167,7 @@ def _cell(line: Line) -> str:
         return _WORDS.get(line.outcome, line.outcome)
     proved = gap(line)
     extra = f"{_extra(line.cost, line.base_cost)} / {_extra(line.macs, line.base_macs)}"
-    words = extra if proved is None else f"{extra} ({proved:.2f})"
+    words = extra if proved is None else f"{extra} ({_gaps(line)})"
     return f"{words}, live bytes fit" if (line.arena_bytes or 0) > line.budget_bytes else words
 
 
@@ -182,6 +183,16 @@ def gap(line: Line) -> float | None:
     return 100 * (line.cost - line.cost_bound) / line.cost if line.cost else 0.0
 
 
+def _gaps(line: Line) -> str:
+    """Return the gap in the planner's own space, and that of every order where it is proved."""
+    proved = gap(line)
+    if proved is None:
+        return "-"
+    if line.any_order_bound is None or not line.cost:
+        return f"{proved:.2f}"
+    return f"{proved:.2f} / {100 * (1 - line.any_order_bound / line.cost):.2f}"
+
+
 def budget_table(lines: Sequence[Line]) -> str:
     """Return one row per budget and planner."""
     header = (
@@ -192,7 +203,6 @@ def budget_table(lines: Sequence[Line]) -> str:
 
 
 def _row(line: Line) -> list[str]:
-    proved = gap(line)
     planned = line.peak_bytes is not None
     result = {"plan": "fits", "over": "over"}.get(line.outcome) or _WORDS[line.outcome]
     if line.outcome == "plan" and (line.arena_bytes or 0) > line.budget_bytes:
@@ -206,7 +216,7 @@ def _row(line: Line) -> list[str]:
         f"{line.cost:,}" if planned else "-",
         _extra(line.cost, line.base_cost),
         _extra(line.macs, line.base_macs),
-        "-" if proved is None else f"{proved:.2f}",
+        _gaps(line),
         f"{line.wall_seconds:.1f} / {line.cpu_seconds:.1f}",
     ]
 
