@@ -33,9 +33,9 @@ MAC and four for each element read or written), and what planners make least; *e
 recomputation costs, in % of one plain step: time, and MACs where the instance counts them. *Gap*
 is what the planner itself proves of its total time, base included, in its own space of plans: all
 but MODeL fix the order for that. memplan proves two: its first gap may hold for the order of its
-plan only, as its certificate then says; its second one holds for plans of every order. *Arena*: addresses by memplan's packer for every planner that
-chooses none; memplan, the sequential pipeline, MODeL and Melon choose their own, which are checked
-for overlap.
+plan only, as its certificate then says; its second one holds for plans of every order. *Arena*:
+addresses by memplan's packer for every planner that chooses none; memplan, the sequential pipeline,
+MODeL and Melon choose their own, which are checked for overlap.
 *over* is a sequence whose live bytes exceed the budget; *proved* that the planner shows its own
 space of plans to hold none. Seconds are wall / CPU.
 
