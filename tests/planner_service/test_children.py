@@ -68,12 +68,14 @@ def test_a_cancelled_question_ends_its_child() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
 
+    before = _children()  # other tests may have left some
     asyncio.run(cancelled())
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert set(_children()) <= set(before)
 
 
 def test_a_child_that_is_killed_is_a_problem_of_its_question_alone() -> None:
+    before = _children()  # other tests may have left some
+
     async def killed() -> None:
         question = Question(
             graph=QUESTION.graph,
@@ -81,7 +83,7 @@ def test_a_child_that_is_killed_is_a_problem_of_its_question_alone() -> None:
         )
         task = asyncio.create_task(ChildWorker(Settings()).solve(question, lambda _: None))
         for _ in range(200):
-            if children := _children():
+            if children := [child for child in _children() if child not in before]:
                 break
             await asyncio.sleep(0.02)
         os.kill(children[0], signal.SIGKILL)
