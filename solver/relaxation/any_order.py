@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import accumulate
 from math import gcd
 
 from memplan.solver.relaxation.first_computations import FirstComputations
@@ -87,6 +88,45 @@ class Moments:
         """Tell whether an item can be made again."""
         producer = self.table.producer.get(item)
         return producer is not None and self.is_source[producer]
+
+    def around(self, work: int, moments: Sequence[int]) -> tuple[int, int]:
+        """Return the last of some moments of the path that runs before a work in every plan, or -1;
+        and the first before which, or at which, the work runs in every plan, or their number."""
+        low, high = 0, len(moments)
+        while low < high:
+            middle = (low + high) // 2
+            if self.before[work] >> moments[middle] & 1:
+                low = middle + 1
+            else:
+                high = middle
+        last, high = low - 1, len(moments)
+        while low < high:
+            middle = (low + high) // 2
+            moment = moments[middle]
+            if moment == work or self.before[moment] >> work & 1:
+                high = middle
+            else:
+                low = middle + 1
+        return last, low
+
+    @cached_property
+    def kept_bytes(self) -> list[int]:
+        """Units at each moment of the path if all is kept that is read later in every plan."""
+        change = [0] * (len(self.path) + 1)
+        last_read = dict.fromkeys(self.table.kept, len(self.path) - 1)
+        for work, item, way in self.reads:
+            if way is None:
+                # At its own moment a work reads what it reads.
+                at, behind = self.around(work, self.path)
+                at += behind < len(self.path) and self.path[behind] == work
+                last_read[item] = max(at, last_read.get(item, -1))
+        for item, last in last_read.items():
+            producer = self.table.producer.get(item)
+            first = 0 if producer is None else self.around(producer, self.path)[1]
+            if first <= last:
+                change[first] += self.size[item]
+                change[last + 1] -= self.size[item]
+        return list(accumulate(change))[:-1]
 
     def variables(self, moment: int) -> int:
         """Return about how many variables a moment takes; it takes fewer."""
@@ -151,29 +191,6 @@ class MomentsProgram:
         if len(moments) > 1:
             self._totals()
 
-    def _first_behind(self, work: int) -> int:
-        """Return the first moment before which a work runs in every plan, or their number."""
-        low, high = 0, len(self.moments)
-        while low < high:
-            middle = (low + high) // 2
-            moment = self.moments[middle]
-            if moment == work or self.before[moment] >> work & 1:
-                high = middle
-            else:
-                low = middle + 1
-        return low
-
-    def _last_before(self, work: int) -> int:
-        """Return the last moment that runs before a work in every plan, or -1."""
-        low, high = 0, len(self.moments)
-        while low < high:
-            middle = (low + high) // 2
-            if self.before[work] >> self.moments[middle] & 1:
-                low = middle + 1
-            else:
-                high = middle
-        return low - 1
-
     def _is_earlier(self, item: int, q: int) -> bool:
         """Tell whether an item is given, or has been made before a moment in every plan."""
         producer = self.table.producer.get(item)
@@ -181,10 +198,7 @@ class MomentsProgram:
 
     def _find_needs(self) -> None:
         last = len(self.moments)
-        span = {
-            work: (self._last_before(work), self._first_behind(work))
-            for work in range(len(self.before))
-        }
+        span = {work: self.known.around(work, self.moments) for work in range(len(self.before))}
         for item in self.table.kept:
             self._need(item, last - 1, last)
         for work, item, way in self.known.reads:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from memplan.solver.clock import Clock
 from memplan.solver.relaxation.any_order import Moments, MomentsProgram
@@ -30,8 +31,8 @@ _MOST_VARIABLES = 30_000
 #: Of the time that is left, what one program may take.
 _SHARE = 0.5
 _NO_LIMIT_SECONDS = 1e6
-#: Work of a linear program, per variable; measured.
-_SECONDS_PER_VARIABLE = 3e-5
+#: What a linear program takes, per variable; measured.
+_SECONDS_PER_VARIABLE = 5e-5
 #: Multipliers below are zero but for rounding.
 _ALMOST_ZERO = 1e-9
 
@@ -80,7 +81,9 @@ class AnyOrderBound:
         while not self.exhausted and self.trip_time_ns < target_ns and not clock.over(until):
             if self._moments is None:
                 self._moments = Moments(self.table)
-                self._next = self._spread(_SPREAD)
+                seconds_left = _SHARE * (until - clock.now()) if self.timed else _NO_LIMIT_SECONDS
+                affordable = int(seconds_left / _SECONDS_PER_VARIABLE)
+                self._next = self._spread(_SPREAD, min(_MOST_VARIABLES, affordable))
                 self._apart = max(1, -(-len(self._moments.path) // max(1, len(self._next))))
             elif self._next:
                 self._linear(self._moments, until - clock.now(), clock)
@@ -89,15 +92,22 @@ class AnyOrderBound:
             else:
                 self._branch(self._moments, until - clock.now(), clock)
 
-    def _spread(self, count: int) -> tuple[int, ...]:
-        """Return positions along the path, evenly; fewer where a program would be too large."""
+    def _spread(self, count: int, most_variables: int = _MOST_VARIABLES) -> tuple[int, ...]:
+        """Return positions along the path: of each of some stretches the one of the most bytes.
+
+        There are fewer where a program would be too large.
+        """
         assert self._moments is not None
-        path = self._moments.path
+        path, kept_bytes = self._moments.path, self._moments.kept_bytes
         if not path:
             return ()
-        most = _MOST_VARIABLES // max(1, self._moments.variables(path[-1]))
+        most = most_variables // max(1, self._moments.variables(path[-1]))
         count = min(count, len(path), max(1, most))
-        return tuple(len(path) * number // count for number in range(count))
+        starts = [len(path) * number // count for number in range(count + 1)]
+        return tuple(
+            max(range(start, stop), key=lambda position: kept_bytes[position])
+            for start, stop in pairwise(starts)
+        )
 
     def _program(self, moments: Moments, positions: Sequence[int]) -> MomentsProgram:
         return MomentsProgram(moments, [moments.path[position] for position in positions])

@@ -202,7 +202,8 @@ class LinearProgram:
             if status in _SOLVED and broken > _LEAST_BROKEN:
                 factor = 2.0 * (1 + sum(abs(cost) for cost in self.costs)) / broken
                 return [factor * y for y in found]
-        return found if status in _SOLVED else [0.0] * len(self.rows)
+        scale = self._cost_scale
+        return [scale * y for y in found] if status in _SOLVED else [0.0] * len(self.rows)
 
     def _breakable_model(self) -> model_builder.Model:
         """Return a program whose rows may be broken, each in proportion to its largest factor.
@@ -225,13 +226,14 @@ class LinearProgram:
     def model(self, *, whole: bool) -> model_builder.Model:
         """Return the program for OR-Tools; ``whole``: in whole variables but fractions."""
         model = model_builder.Model()  # type: ignore[no-untyped-call]  # ortools has no types here
-        helper = model.helper
+        helper, scale = model.helper, self._cost_scale
         for cost in self.costs:
             index = helper.add_var()
             helper.set_var_lower_bound(index, 0.0)
             helper.set_var_upper_bound(index, 1.0)
             helper.set_var_integrality(index, whole and index not in self.fractions)
-            helper.set_var_objective_coefficient(index, float(cost))
+            # GLOP gives up where numbers are of very different orders.
+            helper.set_var_objective_coefficient(index, cost / scale)
         for terms, bound in self.rows:
             row = helper.add_linear_constraint()
             helper.set_constraint_lower_bound(row, float(bound))
