@@ -26,7 +26,7 @@ __all__ = [
 
 
 #: Part of a plan's time for which no other orders are tried.
-_NOT_WORTH_IT = 1e-4
+_NOT_WORTH_IT = 1e-5
 
 
 def joined_proof(pursuit: Pursuit, sides: list[Side]) -> Proof:

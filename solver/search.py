@@ -77,7 +77,7 @@ _OWN_BOUND_SHARE = 0.6
 #: What other orders of a small graph get whose plain order is solved exactly.
 _REORDERING_SECONDS = 3.0
 #: Part of the time limit that bounding every order may take at a time.
-_ANY_ORDER_SHARE = 0.05
+_ANY_ORDER_SHARE = 0.1
 #: Of a search from a stored plan, where the mask is given.
 _WARM_LINE_SHARE = 0.25
 _WARM_NEAR_SHARE = 0.45
@@ -338,11 +338,12 @@ def _hasten_poor(pursuit: Pursuit, sides: list[Side]) -> None:
 def _bound_time(pursuit: Pursuit, sides: list[Side], seconds: float) -> None:
     """Sharpen the bounds on time: of every order, and along the incumbent's line.
 
-    A bound of every order is worth more than it costs, unless the last of its programs takes long.
+    A bound of every order is worth more than it costs, but for the last of its programs: these
+    come when all else is done.
     """
     until = pursuit.clock.now() + seconds
     most = _ANY_ORDER_SHARE * pursuit.request.time_limit_seconds
-    bound_every_order(pursuit, sides, min(0.3 * seconds, most))
+    bound_every_order(pursuit, sides, min(0.3 * seconds, most), briefly=True)
     _bound_recomputation(pursuit, sides, until - pursuit.clock.now())
     bound_every_order(pursuit, sides, min(until - pursuit.clock.now(), most))
 

@@ -15,7 +15,7 @@ from memplan.solver.clock import Clock
 from memplan.solver.relaxation.any_order import Moments, MomentsProgram
 from memplan.solver.schedule import Table
 
-__all__ = ["AnyOrderBound"]
+__all__ = ["MOST_BRANCHING", "AnyOrderBound"]
 
 #: Moments of the first program.
 _SPREAD = 24
@@ -26,13 +26,15 @@ _MOST_ZOOMS = 4
 #: in afterwards.
 _MOST_TIGHT = 6
 _WHOLE = (0, 12, 36)
+#: As many programs in whole numbers are there.
+MOST_BRANCHING = len(_WHOLE)
 #: Programs of more variables are not built.
 _MOST_VARIABLES = 30_000
 #: Of the time that is left, what one program may take.
 _SHARE = 0.5
 _NO_LIMIT_SECONDS = 1e6
 #: What a linear program takes, per variable; measured.
-_SECONDS_PER_VARIABLE = 5e-5
+_SECONDS_PER_VARIABLE = 2e-5
 #: Multipliers below are zero but for rounding.
 _ALMOST_ZERO = 1e-9
 
@@ -56,6 +58,8 @@ class AnyOrderBound:
     #: Positions on the path: of the next linear program, and of those that matter.
     _next: Sequence[int] = ()
     _tight: Sequence[int] = ()
+    #: Those that mattered first, when they were far apart.
+    _coarse: Sequence[int] = ()
     #: How far apart the positions are.
     _apart: int = 0
     _zooms: int = 0
@@ -70,7 +74,7 @@ class AnyOrderBound:
         return started and not self._next and not (self._tight and can_branch)
 
     def sharpen(
-        self, target_ns: int, seconds: float, clock: Clock, most_branching: int = len(_WHOLE)
+        self, target_ns: int, seconds: float, clock: Clock, most_branching: int = MOST_BRANCHING
     ) -> None:
         """Raise the bound until it reaches ``target_ns``, or for about so many seconds.
 
@@ -124,9 +128,12 @@ class AnyOrderBound:
         for row, q in built.memory_rows.items():
             if multipliers[row] > _ALMOST_ZERO:
                 worth[self._next[q]] = multipliers[row] * abs(program.rows[row][1])
-        if worth:
-            best = sorted(worth, key=lambda position: (-worth[position], position))
-            self._tight = sorted(best[:_MOST_TIGHT])
+        if not any(multipliers) and len(self._next) > 1:  # it was not solved in time
+            self._next = self._next[::2]
+            return
+        best = sorted(worth, key=lambda position: (-worth[position], position))
+        self._tight = sorted(best[:_MOST_TIGHT]) or self._tight
+        self._coarse = self._coarse or self._tight
         self._next = ()
         if self._apart > 1 and self._tight and self._zooms < _MOST_ZOOMS:
             self._zooms += 1
@@ -145,7 +152,7 @@ class AnyOrderBound:
         others = _WHOLE[self._whole_stage]
         self._whole_stage += 1
         spread = self._spread(others) if others else ()
-        positions = tuple(sorted({*self._tight, *spread}))
+        positions = tuple(sorted({*self._tight, *self._coarse, *spread}))
         size = sum(moments.variables(moments.path[position]) for position in positions)
         if positions in self._tried or size > _MOST_VARIABLES:
             return
