@@ -37,6 +37,10 @@ def is_optimal(graph: OpGraph, request: PlanRequest, least: int) -> bool:
     assert answer.lower_bound_bytes <= least, "a proven bound above a plan that exists"
     if found is not None:
         assert best is not None and found >= best, "better than the optimum: one of them is wrong"
+    if answer.plan is not None and answer.plan.certificate.lower_bound_time_ns is not None:
+        assert best is not None and found is not None
+        assert found[0] == best[0], "a bound on time, but not of the most importance"
+        assert answer.plan.certificate.lower_bound_time_ns <= best[1], "a bound above the optimum"
     if answer.status == "optimal":
         assert found == best, "claimed optimal, and is not"
     if answer.status == "infeasible":

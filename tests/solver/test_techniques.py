@@ -66,6 +66,10 @@ def claims_hold(name: str, off: tuple[str, ...]) -> None:
         optimum = (-best.importance, best.time_ns, best.arena_bytes)
         assert worth_of(answer) >= optimum
         assert answer.lower_bound_bytes <= best.arena_bytes
+        least_ns = answer.plan.certificate.lower_bound_time_ns
+        if least_ns is not None:
+            assert answer.plan.totals.importance == best.importance
+            assert least_ns <= best.time_ns
         if answer.status == "optimal":
             assert worth_of(answer) == optimum
             assert all(level.gap == 0 for level in answer.plan.certificate.levels)
