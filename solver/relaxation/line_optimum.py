@@ -29,6 +29,8 @@ __all__ = ["LineOptimum", "LineSearch", "MOST_ITEMS"]
 MOST_ITEMS = 63
 #: (labels taken at a place, labels in all) of one search after the other.
 _EFFORTS = ((50, 20_000), (500, 100_000), (5000, 400_000), (3_000_000, 3_000_000))
+#: Wide ones take longer than a bound of every order.
+_WIDE = 5000
 #: Schedules of one cost that are looked at for one that fits.
 _MOST_TIES = 4
 #: Slow, so that a search does not take longer than it may.
@@ -71,8 +73,6 @@ class _Best:
     aim: int
     #: A complete late search found schedules that do not fit.
     unfit: bool = False
-    #: ``least`` is known from elsewhere, and probably close.
-    is_bounded: bool = False
 
     @property
     def closed(self) -> bool:
@@ -107,8 +107,8 @@ class LineSearch:
         """Search over what is needed, for at most about so many seconds.
 
         Args:
-            least_ns: called after a search with what computations beyond the first cost in the best
-                schedule: returns what they cost at least, proved otherwise.
+            least_ns: called before a wide search with what computations beyond the first cost in
+                the best schedule: returns what they cost at least, proved otherwise.
         """
         until = clock.now() + seconds
         relaxed = relax(self.stages.program, seconds, clock)
@@ -128,19 +128,19 @@ class LineSearch:
                     break
                 affordable = int(_LABELS_PER_SECOND * max(0.01, until - clock.now()))
                 effort = Effort(width, min(labels, affordable), 1, exact)
-                if best.is_bounded:
-                    self._meet(best, effort)
-                self._improve(best, effort)
-                if least_ns is not None and not best.closed:
+                if width >= _WIDE and least_ns is not None:
                     known = -(-least_ns(best.cost * self.unit_ns) // self.unit_ns)
-                    best.is_bounded = best.is_bounded or known > best.least
-                    best.least = max(best.least, known)
+                    if known > best.least:
+                        best.least = known
+                        for narrow in _EFFORTS:
+                            self._meet(best, Effort(*narrow, 1, exact))
+                self._improve(best, effort)
         closed = best.closed and best.order is not None
         return LineOptimum(best.order, min(best.least, best.cost) * self.unit_ns, closed)
 
     def _meet(self, best: _Best, effort: Effort) -> None:
         """Look for a schedule that costs no more than is proved: little else is looked at."""
-        if best.closed:
+        if best.closed or effort.width > _WIDE:
             return
         found = self._find(best.least, effort)
         order = None if found.order is None else self._fitting(found, effort)
