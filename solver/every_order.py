@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memplan.solver.proofs import unrestricted_proof
+from memplan.solver.proofs import joined_proof, unrestricted_proof
 from memplan.solver.pursuit import Pursuit, Side
 from memplan.solver.relaxation.any_order_bound import MOST_BRANCHING
 from memplan.solver.solution import plain_costs
@@ -25,6 +25,8 @@ def bound_every_order(
         return
     if unrestricted_proof(pursuit, sides).time_ns is None:
         return
+    if joined_proof(pursuit, sides).of_every_plan == best.worth.time_ns:
+        return  # proved otherwise
     mask, until = best.instance.mask(), pursuit.clock.now() + seconds
     slow = [side for side in sides if side.least_time_ns(mask) < best.worth.time_ns]
     # The least of all counts: the lowest comes first.
