@@ -274,8 +274,11 @@ def _try_heuristics(
         tried = [side for side in sides if not is_hopeless(pursuit, side, dict(mask))]
     until = began + (0.75 * seconds if mask is None else seconds)
     for share in (0.2, 1.0):
-        if is_proved(pursuit, sides) and not (share == 1.0 and may_reorder(pursuit, sides)):
-            return
+        if is_proved(pursuit, sides):
+            if not may_reorder(pursuit, sides):
+                return
+            if share < 1.0:  # other orders are tried for long, or not at all
+                continue
         for number, side in enumerate(tried):
             whole = max(0.0, until - clock.now())
             if pursuit.best is not None and not whole:

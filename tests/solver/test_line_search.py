@@ -7,8 +7,10 @@ from benchmarks.planners.ours import as_graph, as_request
 from benchmarks.planners.problem import Problem
 from memplan.ir.plan import Plan
 from memplan.solver import Techniques, solve
+from memplan.solver.clock import WALL
+from memplan.solver.relaxation.line_optimum import LineSearch
 from memplan.solver.relaxation.recomputation import Limited, RecomputationBound
-from memplan.solver.restrictions import ALONG_LINE
+from memplan.solver.restrictions import suppose_a_line
 from tests.solver.relaxation.test_line_optimum import least_of_all
 from tests.solver.relaxation.test_retention import line_of
 
@@ -57,10 +59,18 @@ def test_the_program_supposes_one_run_in_order_between_first_computations() -> N
 
 def test_of_several_orders_the_line_is_a_restriction() -> None:
     problem = layered(40, 2)
-    plan = settled(problem, 0.8, "joint_model")
-    assert ALONG_LINE in plan.certificate.restrictions
+    plan = settled(problem, 0.8, "joint_model", "any_order_bound")
+    assert suppose_a_line(plan.certificate.restrictions)
     assert plan.certificate.levels[0].gap == 0
     assert plan.certificate.status == "feasible"  # another order may be faster
+
+
+def test_other_orders_are_tried_where_the_plain_one_is_proved() -> None:
+    problem = layered(40, 2)
+    limit = int(0.8 * problem.plain_peak_bytes)
+    plain = LineSearch(line_of(problem, limit), limit, free=True).by_labels(20.0, WALL)
+    assert plain.closed
+    assert settled(problem, 0.8).totals.time_ns < problem.base_cost + plain.extra_ns
 
 
 @pytest.mark.parametrize("off", ["label_search", "stage_program"])
