@@ -13,20 +13,18 @@ from functools import partial
 from memplan.ir.graph import OpGraph
 from memplan.ir.request import PlanRequest
 from memplan.solver.attempts import cannot_improve, is_poor, offer_as_it_is, shrink, try_mask
+from memplan.solver.bounding import bound_time
 from memplan.solver.bounds import ByteBound, lower_bound
 from memplan.solver.build_instance import build_instance
 from memplan.solver.clock import Clock
 from memplan.solver.collector import old_objects_left_alone
-from memplan.solver.every_order import bound_every_order
 from memplan.solver.joint import build_joint_model, default_computations
 from memplan.solver.joint.lexicographic import solve_levels
 from memplan.solver.levels import Proof, with_known
-from memplan.solver.line_plans import offer_schedules
-from memplan.solver.line_search import search_along, solve_lines
+from memplan.solver.line_search import solve_lines
 from memplan.solver.masks.estimate import choose_mask
 from memplan.solver.masks.search import is_hopeless, most_important, raise_layers, search_masks
 from memplan.solver.micro_batches import allowed_micro_batches
-from memplan.solver.other_micro_batches import bound_others, faster_sides
 from memplan.solver.progress import Progress, Reporter
 from memplan.solver.proofs import (
     is_proved,
@@ -36,10 +34,8 @@ from memplan.solver.proofs import (
     may_reorder,
     prefer_proved,
     remember_proved,
-    unrestricted_proof,
 )
 from memplan.solver.pursuit import Mask, Pursuit, Side
-from memplan.solver.relaxation.timeline import timeline_of
 from memplan.solver.restore import Start
 from memplan.solver.schedule import NO_LIMIT
 from memplan.solver.scheduling.orders import starting_schedules
@@ -72,12 +68,8 @@ _SCHEDULE_SHARE = 0.4
 _POOR_SHARE = 0.6
 #: For a last look at the bound, if the incumbent has changed.
 _LAST_SECONDS = 0.5
-#: Of a bound's time, what the incumbent's micro-batch gets where others may be faster.
-_OWN_BOUND_SHARE = 0.6
 #: What other orders of a small graph get whose plain order is solved exactly.
 _REORDERING_SECONDS = 3.0
-#: Part of the time limit that bounding every order may take at a time.
-_ANY_ORDER_SHARE = 0.1
 #: Of a search from a stored plan, where the mask is given.
 _WARM_LINE_SHARE = 0.25
 _WARM_NEAR_SHARE = 0.45
@@ -169,7 +161,7 @@ def _search(
         _try_heuristics(pursuit, hopeful, min(1.0, 0.2 * pursuit.left))
         if not is_settled(pursuit, hopeful):
             _solve_whole(pursuit, hopeful)
-        _bound_time(pursuit, hopeful, max(_LAST_SECONDS, pursuit.left))
+        bound_time(pursuit, hopeful, max(_LAST_SECONDS, pursuit.left))
     else:
         if techniques.line_model:
             solve_lines(pursuit, hopeful, 0.3 * pursuit.left)
@@ -178,13 +170,13 @@ def _search(
         choosing = _mask_share(pursuit, hopeful)
         _try_heuristics(pursuit, hopeful, share * pursuit.left, choosing * pursuit.left)
         _hasten_poor(pursuit, hopeful)
-        _bound_time(pursuit, hopeful, 0.7 * pursuit.left)
+        bound_time(pursuit, hopeful, 0.7 * pursuit.left)
         bounded = pursuit.best
         if techniques.joint_model and not is_proved(pursuit, hopeful):
             _improve_by_model(pursuit)
             _try_again(pursuit, pursuit.left - _LAST_SECONDS)
         changed = pursuit.best is not bounded
-        _bound_time(pursuit, hopeful, _LAST_SECONDS if changed else pursuit.left)
+        bound_time(pursuit, hopeful, _LAST_SECONDS if changed else pursuit.left)
     if pursuit.best is None:
         _look_for_smallest(pursuit, hopeful)
     return _outcome(pursuit, hopeful)
@@ -225,10 +217,10 @@ def _go_on_from(
         if pursuit.left > 0 and not is_settled(pursuit, sides):
             _solve_whole(pursuit, sides)
     elif fixed:  # the bound has schedules of its own
-        _bound_time(pursuit, sides, _WARM_BOUND_SHARE * pursuit.left)
+        bound_time(pursuit, sides, _WARM_BOUND_SHARE * pursuit.left)
         if not is_proved(pursuit, sides):
             look_again(pursuit, sides, 0.8 * pursuit.left)
-    _bound_time(pursuit, sides, pursuit.left)
+    bound_time(pursuit, sides, pursuit.left)
 
 
 def _outcome(pursuit: Pursuit, hopeful: list[Side]) -> Outcome:
@@ -290,7 +282,7 @@ def _try_heuristics(
                 rivals = sum(not cannot_improve(pursuit, other, mask) for other in tried[number:])
                 least = min(0.3 * whole, _LEAST_SECONDS_PER_WORK * len(side.instance.works))
                 try_mask(pursuit, side, mask, max(least, share * whole / rivals))
-        _bound_time(pursuit, sides, 0.3 * (until - clock.now()))
+        bound_time(pursuit, sides, 0.3 * (until - clock.now()))
     if mask is None:
         _try_again(pursuit, began + seconds - clock.now())
 
@@ -336,46 +328,6 @@ def _hasten_poor(pursuit: Pursuit, sides: list[Side]) -> None:
     best = pursuit.best
     if best is not None and any(is_poor(best, side, best.instance.mask()) for side in sides):
         _try_again(pursuit, _POOR_SHARE * pursuit.left)
-
-
-def _bound_time(pursuit: Pursuit, sides: list[Side], seconds: float) -> None:
-    """Sharpen the bounds on time: of every order, and along the incumbent's line.
-
-    A bound of every order is worth more than it costs, but for the last of its programs: these
-    come when all else is done.
-    """
-    until = pursuit.clock.now() + seconds
-    most = _ANY_ORDER_SHARE * pursuit.request.time_limit_seconds
-    bound_every_order(pursuit, sides, min(0.3 * seconds, most), briefly=True)
-    _bound_recomputation(pursuit, sides, until - pursuit.clock.now())
-    bound_every_order(pursuit, sides, min(until - pursuit.clock.now(), most))
-
-
-def _bound_recomputation(pursuit: Pursuit, sides: list[Side], seconds: float) -> None:
-    """Sharpen the bound on time along the incumbent's line, unless it is proved the fastest."""
-    best = pursuit.best
-    if best is None or not pursuit.techniques.retention_bound or is_proved(pursuit, sides):
-        return
-    if unrestricted_proof(pursuit, sides).time_ns is None:
-        return  # more importance may be had: time is not what is left to prove
-    line = timeline_of(best.table, best.schedule)
-    if line is None:
-        return
-    bound = pursuit.recomputation
-    room = best.instance.room_bytes
-    if bound is None or not bound.holds_for(line) or bound.limit_bytes != room:
-        bound = pursuit.recomputation = pursuit.bound_along(line, room)
-    pursuit.tell("bound on recomputation")
-    until = pursuit.clock.now() + seconds
-    search_along(pursuit, bound, seconds)
-    own = until - pursuit.clock.now()
-    if faster_sides(pursuit, sides, best):
-        own *= _OWN_BOUND_SHARE
-    best = pursuit.best or best
-    bound.sharpen(best.table.trip_time_ns(best.schedule), own, pursuit.clock)
-    offer_schedules(pursuit, bound)
-    bound_others(pursuit, sides, line, until - pursuit.clock.now())
-    remember_proved(pursuit, sides)
 
 
 def _solve_whole(pursuit: Pursuit, sides: list[Side]) -> None:

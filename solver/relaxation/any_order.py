@@ -33,6 +33,7 @@ from itertools import accumulate
 from math import gcd
 
 from memplan.solver.relaxation.first_computations import FirstComputations
+from memplan.solver.relaxation.timeline import beside_bytes
 from memplan.solver.schedule import Table
 
 __all__ = ["Moments", "MomentsProgram"]
@@ -275,7 +276,10 @@ class MomentsProgram:
             if last >= q and item not in own and self._is_earlier(item, q)
         }
         room = self.known.limit - sum(size[item] for item in own | others)
-        beside = {way: self._beside(moment, way) for way in self.table.allowed[moment]}
+        beside = {
+            way: beside_bytes(self.table, moment, way) // self.known.unit
+            for way in self.table.allowed[moment]
+        }
         least = min(beside.values())
         room -= least
         terms = [
@@ -290,15 +294,6 @@ class MomentsProgram:
         if sum(factor for _, factor in terms) > room:
             self.memory_rows[len(self.program.rows)] = q
             self.program.at_least([(variable, -factor) for variable, factor in terms], -room)
-
-    def _beside(self, work: int, way: int) -> int:
-        """Return the units beside operands and results at least."""
-        table, size = self.table, self.known.size
-        workspace = table.workspace[work][way] // self.known.unit
-        if table.uses_up[work][way] >= 0:  # results live from the next step on
-            return workspace - sum(size[item] for item in table.writes[work])
-        shared = {written: read for read, written in table.pairs[work][way]}
-        return workspace - sum(size[read] for read in shared.values())
 
     def _totals(self) -> None:
         """Say once for all blocks what the rows of each say of what runs again."""

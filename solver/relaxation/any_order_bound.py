@@ -128,7 +128,8 @@ class AnyOrderBound:
         for row, q in built.memory_rows.items():
             if multipliers[row] > _ALMOST_ZERO:
                 worth[self._next[q]] = multipliers[row] * abs(program.rows[row][1])
-        if not any(multipliers) and len(self._next) > 1:  # it was not solved in time
+        if built.memory_rows and not any(multipliers) and len(self._next) > 1:
+            # It was not solved in time.
             self._next = self._next[::2]
             return
         best = sorted(worth, key=lambda position: (-worth[position], position))

@@ -14,7 +14,7 @@ from itertools import pairwise
 from memplan.solver.restrictions import ALONG_LINE, ALONG_LINE_BEHIND_FORWARD, FIRST_WAYS
 from memplan.solver.schedule import Schedule, Table
 
-__all__ = ["Timeline", "timeline_of"]
+__all__ = ["Timeline", "beside_bytes", "timeline_of"]
 
 
 @dataclass(frozen=True)
@@ -103,11 +103,11 @@ def timeline_of(table: Table, schedule: Schedule) -> Timeline | None:
         time_ns=tuple(table.time_ns[work][way] for work, way in order),
         reads=tuple(table.reads[work][way] for work, way in order),
         writes=tuple(table.writes[work] for work, _ in order),
-        beside_bytes=tuple(_beside_bytes(table, work, way) for work, way in order),
+        beside_bytes=tuple(beside_bytes(table, work, way) for work, way in order),
         again_time_ns=tuple(min(table.time_ns[work][way] for way in ways[work]) for work in first),
         again_reads=tuple(_read_by_all(table, work, way, ways[work]) for work, way in order),
         again_beside_bytes=tuple(
-            min(_beside_bytes(table, work, way) for way in ways[work]) for work in first
+            min(beside_bytes(table, work, way) for way in ways[work]) for work in first
         ),
         size=table.size,
         producer={
@@ -143,7 +143,7 @@ def _is_only(table: Table, order: Schedule) -> bool:
     )
 
 
-def _beside_bytes(table: Table, work: int, way: int) -> int:
+def beside_bytes(table: Table, work: int, way: int) -> int:
     """Return the bytes beside operands and results at most; what is shared comes off."""
     if table.uses_up[work][way] >= 0:  # results live from the next step on
         return table.workspace[work][way] - sum(table.size[item] for item in table.writes[work])

@@ -7,7 +7,7 @@ from benchmarks.planners.ours import as_graph, as_request
 from memplan.ir.baseline import baseline_bytes
 from memplan.ir.plan import Certificate
 from memplan.solver import Techniques, solve
-from memplan.solver.every_order import bound_every_order
+from memplan.solver.bounding import bound_every_order
 from tests.solver.test_other_micro_batches import least_time_ns, pursuit_of
 from tests.support.hand_graphs import chain
 
