@@ -12,6 +12,8 @@ RUN pip install --no-cache-dir -c /tmp/constraints.txt "$(ls /wheels/*.whl)[serv
     && rm -r /wheels /tmp/constraints.txt
 USER memplan
 WORKDIR /home/memplan
+# Compiled once, for this user: else the first request would wait for it.
+RUN python -c 'from memplan.solver import prepare; prepare()'
 EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=5s CMD ["python", "-c", \
     "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/healthz', timeout=4)"]

@@ -10,6 +10,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO := build/demo
+# What the solver compiles once, so that no first search does.
+COMPILE := 'from memplan.solver import prepare; prepare()'
 
 .PHONY: demo test check mcu learn examples schemas lock clean
 .DEFAULT_GOAL := demo
@@ -59,10 +61,12 @@ $(BIN)/python:
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]'
+	$(BIN)/python -c $(COMPILE)
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -c $(COMPILE)
 	@touch $@ $(VENV)/.installed
 
 clean:

@@ -29,7 +29,7 @@ from memplan.clients import pipeline
 from memplan.ir.graph import OpGraph
 from memplan.ir.plan import Plan
 from memplan.ir.request import PlanRequest
-from memplan.solver import solve
+from memplan.solver import prepare, solve
 
 __all__ = ["compare", "main"]
 
@@ -43,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     chosen = [entry for entry in EXAMPLES if not options.examples or entry.name in options.examples]
     known = _read(options.cache, options)
+    prepare()
     for entry in chosen:
         if all((entry.name, factor) in known for factor in FACTORS):
             _tell(entry.name, "measured before")

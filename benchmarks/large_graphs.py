@@ -39,8 +39,7 @@ from memplan.ir.baseline import baseline_bytes
 from memplan.ir.graph import OpGraph, OptimizerKind
 from memplan.ir.plan import Plan
 from memplan.ir.request import PlanRequest
-from memplan.solver import solve
-from memplan.solver.local_search import prepare
+from memplan.solver import prepare, solve
 
 __all__ = ["CASES", "Case", "main", "measure"]
 

@@ -31,9 +31,7 @@ from benchmarks.warm_start_table import section, summary
 from memplan.ir.graph import OpGraph
 from memplan.ir.plan import Plan
 from memplan.ir.request import PlanRequest
-from memplan.solver import solve
-from memplan.solver.local_search import prepare
-from memplan.solver.relaxation.label_search import prepare_labels
+from memplan.solver import prepare, solve
 
 __all__ = ["Attempt", "Replanning", "main", "replan"]
 
@@ -86,7 +84,6 @@ def replan(name: str, graph: OpGraph, asked: PlanRequest, settings: Settings) ->
         asked: with the budget of the stored plan.
     """
     prepare()
-    prepare_labels()
     asked = asked.model_copy(
         update={
             "time_limit_seconds": settings.seconds,

@@ -20,15 +20,14 @@ from memplan.ir.graph import OpGraph
 from memplan.ir.limits import MAX_BYTES, MAX_FRONTIER
 from memplan.ir.request import PlanRequest
 from memplan.ir.sizes import frozen_bytes
+from memplan.solver._prepare import prepare
 from memplan.solver._solve import answer_of
 from memplan.solver.bounds import ByteBound, lower_bound
 from memplan.solver.build_instance import build_instance
 from memplan.solver.clock import Clock, WorkClock, never
 from memplan.solver.levels import Proof
-from memplan.solver.local_search import prepare
 from memplan.solver.micro_batches import allowed_micro_batches
 from memplan.solver.progress import Progress
-from memplan.solver.relaxation.label_search import prepare_labels
 from memplan.solver.restore import bare_plan
 from memplan.solver.search import Outcome, search
 from memplan.solver.solution import Solution
@@ -92,7 +91,6 @@ def frontier(
             if not 1 <= budget <= MAX_BYTES:
                 raise RequestError(f"budget {budget}: it must be between 1 and {MAX_BYTES} bytes")
     prepare()
-    prepare_labels()
     began = time.monotonic()
     clock = WorkClock(stop) if request.deterministic else Clock(stop)
     survey = _Survey(graph, request, techniques or Techniques(), clock, progress, wanted)

@@ -14,13 +14,12 @@ from memplan.ir.check.answer import require_answer
 from memplan.ir.graph import OpGraph
 from memplan.ir.plan import Certificate, Level, Plan
 from memplan.ir.request import PlanRequest
+from memplan.solver._prepare import prepare
 from memplan.solver.assemble import assemble
 from memplan.solver.clock import Clock, WorkClock, never
 from memplan.solver.explain import explain
 from memplan.solver.levels import Proof, certify_levels
-from memplan.solver.local_search import prepare
 from memplan.solver.progress import Progress
-from memplan.solver.relaxation.label_search import prepare_labels
 from memplan.solver.search import Outcome, search
 from memplan.solver.stored_proof import stored_proof
 from memplan.solver.techniques import Techniques
@@ -67,7 +66,6 @@ def solve(
     if start is not None:
         must_be_of(graph, start)
     prepare()
-    prepare_labels()
     began = time.monotonic()
     clock = WorkClock(stop) if request.deterministic else Clock(stop)
     proof = stored_proof(start, request) if start is not None and believe_start else None

