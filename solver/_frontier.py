@@ -22,11 +22,12 @@ from memplan.ir.request import PlanRequest
 from memplan.ir.sizes import frozen_bytes
 from memplan.solver._prepare import prepare
 from memplan.solver._solve import answer_of
-from memplan.solver.bounds import ByteBound, lower_bound
+from memplan.solver.bounds import ByteBound
 from memplan.solver.build_instance import build_instance
 from memplan.solver.clock import Clock, WorkClock, never
 from memplan.solver.levels import Proof
 from memplan.solver.micro_batches import allowed_micro_batches
+from memplan.solver.pebble_bound import least_bytes
 from memplan.solver.progress import Progress
 from memplan.solver.restore import bare_plan
 from memplan.solver.search import Outcome, search
@@ -155,13 +156,9 @@ class _Survey:
         micro_batches = allowed_micro_batches(self.graph, self.request)
         seconds = min(3.0, 0.05 * self.request.time_limit_seconds / len(micro_batches))
         request = self.request.model_copy(update={"budget_bytes": MAX_BYTES})
-        look_back = self.techniques.looking_back
         return {
-            samples: lower_bound(
-                build_instance(self.graph, request, samples),
-                seconds,
-                self.clock,
-                look_back=look_back,
+            samples: least_bytes(
+                build_instance(self.graph, request, samples), seconds, self.techniques, self.clock
             )
             for samples in micro_batches
         }

@@ -14,7 +14,7 @@ from memplan.ir.graph import OpGraph
 from memplan.ir.request import PlanRequest
 from memplan.solver.attempts import cannot_improve, is_poor, offer_as_it_is, shrink, try_mask
 from memplan.solver.bounding import bound_time
-from memplan.solver.bounds import ByteBound, lower_bound
+from memplan.solver.bounds import ByteBound
 from memplan.solver.build_instance import build_instance
 from memplan.solver.clock import Clock
 from memplan.solver.collector import old_objects_left_alone
@@ -25,6 +25,7 @@ from memplan.solver.line_search import solve_lines
 from memplan.solver.masks.estimate import choose_mask
 from memplan.solver.masks.search import is_hopeless, most_important, raise_layers, search_masks
 from memplan.solver.micro_batches import allowed_micro_batches
+from memplan.solver.pebble_bound import least_bytes
 from memplan.solver.progress import Progress, Reporter
 from memplan.solver.proofs import (
     is_proved,
@@ -136,10 +137,7 @@ def _search(
         seconds = min(3.0, 0.1 * request.time_limit_seconds / len(instances))
         if start.plans:
             seconds = min(seconds, 0.2 * pursuit.left / len(instances))
-        look_back = techniques.looking_back
-        bound = start.bounds.get(samples) or lower_bound(
-            instance, seconds, clock, look_back=look_back
-        )
+        bound = start.bounds.get(samples) or least_bytes(instance, seconds, techniques, clock)
         pursuit.sides.append(Side(samples, instance, bound, techniques.linear_time_bound, clock))
     weakest = min(pursuit.sides, key=lambda side: side.bound.bytes)
     hopeful = [side for side in pursuit.sides if side.bound.budget_bytes <= request.budget_bytes]

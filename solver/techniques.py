@@ -27,7 +27,8 @@ class Techniques(Switches):
     greedy: bool = True
     #: Search over what greedy runs evict first, alike in layers that are alike; else at random.
     priorities: bool = True
-    #: Recompute as deep as it takes, by a pebble game, where nothing else fits.
+    #: Recompute as deep as it takes, by a pebble game, where nothing else fits; and what the game
+    #: proves of bytes.
     pebbling: bool = True
     #: Anneal over schedules: add, drop and move recomputations.
     annealing: bool = True
