@@ -15,12 +15,13 @@ import pytest
 from memplan.ir.errors import PlanRejectedError
 from memplan.ir.packing import PackingBuffer
 from memplan.solver import _solve, proofs, search, solve
-from memplan.solver.bounds import ByteBound, lower_bound
+from memplan.solver.bounds import ByteBound
 from memplan.solver.instance import Instance
 from memplan.solver.levels import Proof, certify_levels
 from memplan.solver.packing import answer as pack_answer
 from memplan.solver.packing._pack import Packing
 from memplan.solver.packing._pack import Proof as PackingProof
+from memplan.solver.pebble_bound import least_bytes
 from tests.solver.problems import request, skip
 from tests.solver.test_against_brute_force import is_optimal
 
@@ -39,9 +40,9 @@ def plant_proof(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
 
 def plant_byte_bound(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     def planted(instance: Instance, *arguments: Any, **options: Any) -> ByteBound:
-        return replace(lower_bound(instance, *arguments, **options), bytes=size)
+        return replace(least_bytes(instance, *arguments, **options), bytes=size)
 
-    monkeypatch.setattr(search, "lower_bound", planted)
+    monkeypatch.setattr(search, "least_bytes", planted)
 
 
 def test_the_problem_has_an_optimum() -> None:
