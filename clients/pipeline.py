@@ -60,7 +60,6 @@ __all__ = [
     "read_plan_or_frontier",
     "read_weights",
     "refuse_contradictions",
-    "prepare_solver",
     "require_solver",
     "require_torch",
     "solve",
@@ -429,17 +428,6 @@ def _read(path: str | Path, error: type[MemplanError]) -> bytes:
             return file.read(MAX_JSON_BYTES + 1)
     except OSError as failure:
         raise error(f"{path}: {failure.strerror or failure}; check the path") from None
-
-
-def prepare_solver() -> None:
-    """Load the solver, and compile it the first time: some twenty seconds that no limit counts.
-
-    ``solve`` and ``frontier`` do it, too; who shows what takes time does it first.
-    """
-    require_solver()
-    from memplan.solver import prepare
-
-    prepare()
 
 
 def require_solver() -> None:

@@ -6,12 +6,13 @@ from memplan.ir.answer import Explanation, Remedy
 from memplan.ir.graph import OpGraph
 from memplan.ir.request import PlanRequest
 from memplan.ir.sizes import frozen_bytes
-from memplan.solver.bounds import lower_bound
 from memplan.solver.build_instance import build_instance
 from memplan.solver.clock import WALL, Clock
 from memplan.solver.micro_batches import allowed_micro_batches
+from memplan.solver.pebble_bound import least_bytes
 from memplan.solver.search import Outcome
 from memplan.solver.solution import Solution
+from memplan.solver.techniques import Techniques
 
 __all__ = ["explain"]
 
@@ -50,7 +51,7 @@ def _remedies(graph: OpGraph, request: PlanRequest, outcome: Outcome, clock: Clo
         micro_batches = allowed_micro_batches(graph, changed)
         seconds = 0.3 / len(micro_batches)
         bytes_after = min(
-            lower_bound(build_instance(graph, changed, samples), seconds, clock).bytes
+            least_bytes(build_instance(graph, changed, samples), seconds, Techniques(), clock).bytes
             for samples in micro_batches
         )
         if bytes_after < outcome.lower_bound.bytes:

@@ -143,6 +143,7 @@ def frontier(
     from memplan.clients import pipeline
     from memplan.clients.cli.files import must_be_writable, write_text
     from memplan.clients.cli.interrupt import run_interruptible
+    from memplan.clients.cli.loading import load_solver
     from memplan.clients.cli.progress import Reporter
     from memplan.clients.cli.source import open_source
     from memplan.ir.errors import RequestError
@@ -189,8 +190,7 @@ def frontier(
         request = pipeline.build_request(graph, options)
         if graph_out is not None:
             write_text(graph_out, graph.to_json())
-        reporter.stage("loading the solver, which is compiled the first time")
-        pipeline.prepare_solver()
+        load_solver(reporter)
         reporter.stage("solving")
         found = run_interruptible(
             lambda stop: pipeline.frontier(graph, request, wanted, reporter.surveying, stop),

@@ -143,6 +143,7 @@ def solve(
     from memplan.clients import pipeline
     from memplan.clients.cli.files import must_be_writable, write_text
     from memplan.clients.cli.interrupt import run_interruptible
+    from memplan.clients.cli.loading import load_solver
     from memplan.clients.cli.progress import Reporter
     from memplan.clients.cli.source import open_source
     from memplan.ir.errors import RequestError
@@ -200,8 +201,7 @@ def solve(
         if weights_out is not None:
             reporter.stage("weights")
             source.write_weights(weights_out)
-        reporter.stage("loading the solver, which is compiled the first time")
-        pipeline.prepare_solver()
+        load_solver(reporter)
         reporter.stage("solving")
         answer = run_interruptible(
             lambda stop: pipeline.solve(

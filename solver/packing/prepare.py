@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 
-from memplan.solver.packing.depth_first import FOUND, rules_of, search
+from memplan.solver.packing.depth_first import rules_of, search
 from memplan.solver.packing.flat import flatten
 from memplan.solver.packing.lowest_fit import lowest_fit_of
 from memplan.solver.packing.rectangle import Rectangle
@@ -20,7 +20,6 @@ def prepare_packing() -> None:
     """Compile the search, or load what an earlier process compiled: some seconds, once."""
     flat = flatten([Rectangle(0, 1, 1), Rectangle(0, 1, 1)], [1, 1])
     order, none = np.arange(2), np.zeros(2, np.int64)
-    assert list(lowest_fit_of(flat, order)) == [0, 1]
+    lowest_fit_of(flat, order)
     halt, highest = np.zeros(1, np.int64), np.ones(2, np.int64)
-    outcome, _, _ = search(flat, highest, order, rules_of(PackingTechniques()), 8, none, halt)
-    assert outcome == FOUND
+    search(flat, highest, order, rules_of(PackingTechniques()), 8, none, halt)
