@@ -139,12 +139,20 @@ class _Bounds:
         return total
 
     def _always_resident(self) -> set[str]:
-        """Return what every way of an operation that must run reads from stores."""
-        names: set[str] = set()
-        for index, ways in enumerate(self.ways):
-            if self.must >> index & 1 and ways:
-                names |= set.intersection(*(set(way.stores) for way in ways))
-        return names
+        """Return what every way of an operation that must run needs of stores.
+
+        It may read them itself, or an operation does whose results it reads.
+        """
+        needed: list[frozenset[str]] = []
+        for ways in self.ways:
+            by_way = [
+                frozenset(way.stores).union(
+                    *(needed[self.producer[item]] for item in way.reads if item in self.producer)
+                )
+                for way in ways
+            ]
+            needed.append(frozenset.intersection(*by_way) if by_way else frozenset())
+        return set().union(*(needed[index] for index in _bits(self.must)))
 
     def _perhaps_unread(self) -> tuple[str, ...]:
         always = self._always_resident()

@@ -76,7 +76,7 @@ _WARM_LINE_SHARE = 0.25
 _WARM_NEAR_SHARE = 0.45
 _WARM_BOUND_SHARE = 0.6
 #: Where nothing near fits, the time is longer by so much of it.
-_AFRESH_SHARE = 0.5
+_AFRESH_SHARE, _AFRESH_SHARE_OPEN = 0.5, 0.15
 
 
 @dataclass(frozen=True)
@@ -206,8 +206,9 @@ def _go_on_from(
     if not is_settled(pursuit, sides):
         share = 0.2 if small else _WARM_NEAR_SHARE if fixed else 0.8
         look_near(pursuit, sides, starts, share * pursuit.left)
-    if pursuit.best is None and fixed:  # nothing near fits: what was near is of little use
-        pursuit.deadline = min(latest, pursuit.deadline + _AFRESH_SHARE * whole)
+    if pursuit.best is None:  # nothing near fits: what was near is of little use
+        more = _AFRESH_SHARE if fixed else _AFRESH_SHARE_OPEN
+        pursuit.deadline = min(latest, pursuit.deadline + more * whole)
         look_afresh(pursuit, starts, 0.8 * pursuit.left)
     if pursuit.best is None:
         return
