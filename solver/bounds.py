@@ -25,10 +25,12 @@ from memplan.ir.sizes import frozen_bytes
 from memplan.solver.clock import WALL, Clock
 from memplan.solver.instance import Instance, Way
 
-__all__ = ["ByteBound", "lower_bound"]
+__all__ = ["ByteBound", "exceeds", "lower_bound"]
 
 _DEPTH = 12
 _NODES = 3_000
+#: The same where the question is only whether a budget is exceeded.
+_NODES_TO_EXCEED = 200
 #: What one node of a history takes, measured.
 _SECONDS_PER_NODE = 1e-5
 
@@ -63,9 +65,29 @@ def lower_bound(
     return _Bounds(instance, clock.now() + seconds, clock).best(look_back=look_back)
 
 
+def exceeds(
+    instance: Instance,
+    budget_bytes: int,
+    seconds: float = 2.0,
+    clock: Clock = WALL,
+    *,
+    look_back: bool = True,
+) -> bool:
+    """Tell whether every plan for ``instance`` is proved to take more than a budget.
+
+    By the same arguments as ``lower_bound``, which end as soon as one of them says so, and with
+    shorter histories.
+    """
+    bounds = _Bounds(instance, clock.now() + seconds, clock, _NODES_TO_EXCEED)
+    return bounds.exceed(budget_bytes, look_back=look_back)
+
+
 class _Bounds:
-    def __init__(self, instance: Instance, until: float, clock: Clock) -> None:
+    def __init__(
+        self, instance: Instance, until: float, clock: Clock, most_nodes: int = _NODES
+    ) -> None:
         self.instance = instance
+        self.most_nodes = self.nodes = most_nodes
         self.until, self.clock = until, clock
         self.size = [min(item.size_bytes) for item in instance.items]
         self.given = {i for i, item in enumerate(instance.items) if item.given}
@@ -167,19 +189,8 @@ class _Bounds:
         """Return the highest bound over all operations that must run."""
         instance = self.instance
         base = self._stores()
-        device = instance.request.device
-        frozen = 0
-        if device is not None and device.weights == "ram" and instance.fixed:
-            frozen = frozen_bytes(instance.graph, instance.samples, instance.mask())
-        outside = max((min(sizes) for _, sizes in instance.outside_workspace_bytes), default=0)
-        if instance.outside_ways > 1:
-            outside = 0  # another way may need less
-        found: tuple[int, int, frozenset[int]] = (outside, -1, frozenset())
-        candidates = []
-        for index in _bits(self.must):
-            value, live = self._working_set(index)
-            candidates.append((value, index, live))
-        candidates.sort(key=lambda c: -c[0])
+        found: tuple[int, int, frozenset[int]] = (self._outside(), -1, frozenset())
+        candidates = self._working_sets()
         for value, index, live in candidates:
             if value > found[0]:
                 found = (value, index, live)
@@ -194,7 +205,44 @@ class _Bounds:
             ((instance.items[i].tensor, self.size[i]) for i in live), key=lambda t: -t[1]
         )
         name = instance.works[index].operation if index >= 0 else ""
-        return ByteBound(base + value, name, tuple(tensors), frozen, self._perhaps_unread())
+        return ByteBound(base + value, name, tuple(tensors), self._frozen(), self._perhaps_unread())
+
+    def exceed(self, budget_bytes: int, *, look_back: bool) -> bool:
+        """Tell whether the bound over all operations that must run is above a budget."""
+        room = budget_bytes - self._frozen() - self._stores()
+        candidates = self._working_sets()
+        if self._outside() > room or any(value > room for value, _, _ in candidates[:1]):
+            return True
+        for _, index, _ in candidates if look_back else ():
+            if self.clock.over(self.until):
+                return False
+            if self._look_back(index, room) > room:
+                return True
+        return False
+
+    def _working_sets(self) -> list[tuple[int, int, frozenset[int]]]:
+        """Return (bytes, work, items) of all that must run, the largest first."""
+        found = []
+        for index in _bits(self.must):
+            value, live = self._working_set(index)
+            found.append((value, index, live))
+        found.sort(key=lambda entry: -entry[0])
+        return found
+
+    def _frozen(self) -> int:
+        """Return the bytes of weights that count beside the arena, where the mask is given."""
+        instance = self.instance
+        device = instance.request.device
+        if device is None or device.weights != "ram" or not instance.fixed:
+            return 0
+        return frozen_bytes(instance.graph, instance.samples, instance.mask())
+
+    def _outside(self) -> int:
+        """Return the least workspace of the epilogue, beside the stores."""
+        instance = self.instance
+        if instance.outside_ways > 1:
+            return 0  # another way may need less
+        return max((min(sizes) for _, sizes in instance.outside_workspace_bytes), default=0)
 
     def _find_forced(self) -> None:
         """Fill ``forced`` and ``beyond``, as far as time allows."""
@@ -296,9 +344,9 @@ class _Bounds:
         for way_number, way in enumerate(self.ways[index]):
             during, _ = self._bytes_during(index, way_number, forced, beyond)
             before = forced.union(way.reads) - frozenset(self.instance.works[index].writes)
-            self.nodes = _NODES
+            self.nodes = self.most_nodes
             value = self._least_history(before, during, _DEPTH, best, floor)
-            self.clock.spend(_SECONDS_PER_NODE * (_NODES - self.nodes))
+            self.clock.spend(_SECONDS_PER_NODE * (self.most_nodes - self.nodes))
             best = value if best is None else min(best, value)
         return best or 0
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from memplan.ir.request import PlanRequest
 from memplan.solver.levels import Proof, with_known
 from memplan.solver.other_micro_batches import least_time_of_others
-from memplan.solver.pursuit import Pursuit, Side
+from memplan.solver.pursuit import Mask, Pursuit, Side
 from memplan.solver.relaxation.timeline import timeline_of
 from memplan.solver.restrictions import on_computations
 from memplan.solver.solution import Worth, plain_costs
@@ -25,6 +25,8 @@ __all__ = [
 ]
 
 
+#: Masks of the same importance whose time is bounded.
+_MOST_MASKS = 8
 #: Part of a plan's time for which no other orders are tried.
 _NOT_WORTH_IT = 1e-5
 
@@ -108,16 +110,33 @@ def unrestricted_proof(pursuit: Pursuit, sides: list[Side]) -> Proof:
     """
     best = pursuit.best
     assert best is not None
-    choices = sides[0].instance.choices
-    proof = Proof(importance=sum(max(choice.units) for choice in choices))
-    # The time bound is that of one mask: it needs a mask that is the only one of its importance.
-    only = all(choice.units.count(max(choice.units)) == 1 for choice in choices)
-    # It counts prologue and epilogue by the first way of each operation.
-    only = only and all(side.instance.outside_ways == 1 for side in sides)
-    if only and proof.importance == -best.worth.minus_importance:
-        mask = best.instance.mask()
-        proof.time_ns = min(side.least_time_ns(mask) for side in sides)
+    proof = Proof(importance=pursuit.most_importance)
+    # Prologue and epilogue are counted by the first way of each operation.
+    if all(side.instance.outside_ways == 1 for side in sides):
+        masks = _most_important_masks(pursuit, sides)
+        if masks:
+            proof.time_ns = min(side.least_time_ns(mask) for mask in masks for side in sides)
     return proof
+
+
+def _most_important_masks(pursuit: Pursuit, sides: list[Side]) -> list[Mask]:
+    """Return all masks of the incumbent's importance that may have a plan, if it is the most.
+
+    None where they are not known, or too many to bound the time of each.
+    """
+    best = pursuit.best
+    assert best is not None
+    importance = -best.worth.minus_importance
+    choices = sides[0].instance.choices
+    if importance == sum(max(choice.units) for choice in choices) and all(
+        choice.units.count(max(choice.units)) == 1 for choice in choices
+    ):
+        return [best.instance.mask()]
+    tree = pursuit.mask_tree
+    if tree is None or importance < tree.most:
+        return []
+    possible = tree.of_importance(importance) or []
+    return [each.mask for each in possible] if len(possible) <= _MOST_MASKS else []
 
 
 def is_proved(pursuit: Pursuit, sides: list[Side]) -> bool:
@@ -189,17 +208,21 @@ def _retention_proof(pursuit: Pursuit, sides: list[Side], free: Proof) -> Proof 
     if own > best.worth.time_ns:
         return None  # this plan is none of those that the bound is about
     supposed = bound.restrictions
-    if len(sides) == 1:
+    mask = best.instance.mask()
+    others = [each for each in _most_important_masks(pursuit, sides) if each != mask]
+    of_masks = [side.least_time_ns(each) for each in others for side in sides]
+    if len(sides) == 1 and not others:
         proof = Proof(free.importance, own)
         if bound.limited is not None and own == best.worth.time_ns:
             proof.arena_bytes = bound.limited.arena_bytes
     else:
         (side,) = [each for each in sides if each.samples == best.instance.samples]
-        if own <= (plain := side.least_time_ns(best.instance.mask())):
+        if own <= (plain := side.least_time_ns(mask)):
             own, supposed = plain, []  # that holds along every line
-        others, of_others = least_time_of_others(pursuit, sides, best, line)
-        proof = Proof(free.importance, min(own, others))
-        supposed = list(dict.fromkeys((*supposed, *of_others)))
+        if len(sides) > 1:
+            of_sides, of_others = least_time_of_others(pursuit, sides, best, line)
+            own, supposed = min(own, of_sides), list(dict.fromkeys((*supposed, *of_others)))
+        proof = Proof(free.importance, min(own, *of_masks) if of_masks else own)
     proof.restrictions = [*supposed, *_of_resident_batches(sides)]
     return proof
 

@@ -12,6 +12,7 @@ from memplan.solver.clock import WALL, Clock
 from memplan.solver.instance import Instance
 from memplan.solver.levels import Proof
 from memplan.solver.masks.estimate import MemoryEstimate, estimate_memory
+from memplan.solver.masks.tree import MaskTree
 from memplan.solver.progress import Progress, Reporter
 from memplan.solver.relaxation.any_order_bound import AnyOrderBound
 from memplan.solver.relaxation.recomputation import RecomputationBound
@@ -167,6 +168,8 @@ class Pursuit:
     #: The smallest arena of any solution, whether or not it fits.
     smallest: Solution | None = None
 
+    #: The masks that bytes do not exclude, as far as they were looked for.
+    mask_tree: MaskTree | None = None
     #: What recomputation must cost along the line of the latest incumbent that was bounded.
     recomputation: RecomputationBound | None = None
     #: The same of other micro-batches.
@@ -195,6 +198,12 @@ class Pursuit:
     def left(self) -> float:
         """Seconds until the time limit."""
         return 0.0 if self.clock.stop() else self.deadline - self.clock.now()
+
+    @property
+    def most_importance(self) -> int:
+        """Importance that no plan exceeds, as far as is proved."""
+        most = sum(max(choice.units) for choice in self.sides[0].instance.choices)
+        return most if self.mask_tree is None else min(most, self.mask_tree.most)
 
     def bound_along(self, line: Timeline, limit_bytes: int) -> RecomputationBound:
         """Return the bound on recomputation along a line, which is not worked out yet."""
@@ -238,8 +247,7 @@ class Pursuit:
         best, choices = self.best, self.sides[0].instance.choices if self.sides else ()
         proof = Proof()
         if best is not None:
-            most = sum(max(choice.units) for choice in choices)
-            proof = still_proved(best, self.proved, most)
+            proof = still_proved(best, self.proved, self.most_importance)
         bound = min((s.bound.bytes for s in self.sides), default=None)
         choice = any(len(choice.options) > 1 for choice in choices)
         return report(self.stage, elapsed_seconds, best, proof, bound, choice)

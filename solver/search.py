@@ -23,6 +23,7 @@ from memplan.solver.joint.lexicographic import solve_levels
 from memplan.solver.levels import Proof, with_known
 from memplan.solver.line_search import solve_lines
 from memplan.solver.masks.estimate import choose_mask
+from memplan.solver.masks.possible import importance_is_proved, try_longer, try_possible_masks
 from memplan.solver.masks.search import is_hopeless, most_important, raise_layers, search_masks
 from memplan.solver.micro_batches import allowed_micro_batches
 from memplan.solver.pebble_bound import least_bytes
@@ -63,8 +64,11 @@ LARGEST_MODEL_COMPUTATIONS = 500
 _LEAST_SECONDS_PER_WORK = 2e-3
 #: Of the heuristics' time, what updating everything may take where the mask is open.
 _EVERYTHING_SHARE = 0.06
-#: Of the time left for the incumbent, where the mask is open, what a faster schedule gets at last.
-_SCHEDULE_SHARE = 0.4
+#: Of the heuristics' time, what the masks may take that bytes do not exclude.
+_POSSIBLE_SHARE = 0.2
+#: Of the time left for the incumbent, where the mask is open, what more important masks get that
+#: were tried in vain, and what a faster schedule gets at last.
+_LONGER_SHARE, _SCHEDULE_SHARE = 0.2, 0.4
 #: What a plan gets that takes much longer than schedules that were found, before it is bounded.
 _POOR_SHARE = 0.6
 #: For a last look at the bound, if the incumbent has changed.
@@ -75,6 +79,8 @@ _REORDERING_SECONDS = 3.0
 _WARM_LINE_SHARE = 0.25
 _WARM_NEAR_SHARE = 0.45
 _WARM_BOUND_SHARE = 0.6
+#: ... and where it is open.
+_WARM_POSSIBLE_SHARE = 0.3
 #: Where nothing near fits, the time is longer by so much of it.
 _AFRESH_SHARE, _AFRESH_SHARE_OPEN = 0.5, 0.15
 
@@ -149,7 +155,9 @@ def _search(
         starts = offer_stored(pursuit, hopeful, start.plans)
         if not start.whole and starts:
             _go_on_from(pursuit, hopeful, starts, small, deadline)
-            if pursuit.best is not None and not is_far_below(pursuit.best, starts):
+            if pursuit.best is not None and (
+                importance_is_proved(pursuit) or not is_far_below(pursuit.best, starts)
+            ):
                 return _outcome(pursuit, hopeful)
     pursuit.deadline = deadline
     if small:
@@ -203,6 +211,8 @@ def _go_on_from(
         remember_proved(pursuit, sides)
     if ends():
         return
+    if not fixed:
+        try_possible_masks(pursuit, sides, _WARM_POSSIBLE_SHARE * pursuit.left)
     if not is_settled(pursuit, sides):
         share = 0.2 if small else _WARM_NEAR_SHARE if fixed else 0.8
         look_near(pursuit, sides, starts, share * pursuit.left)
@@ -259,6 +269,8 @@ def _try_heuristics(
     trial = _EVERYTHING_SHARE * seconds
     mask = sides[0].instance.mask() if is_given else _try_everything(pursuit, sides, trial)
     if mask is None:
+        mask = _try_possible(pursuit, sides, _POSSIBLE_SHARE * max(seconds, choosing_seconds))
+    if mask is None:
         seconds = max(seconds, choosing_seconds)
     tried = sides
     if mask is not None and not is_given:
@@ -309,6 +321,14 @@ def _try_everything(pursuit: Pursuit, sides: list[Side], seconds: float) -> Mask
     return None
 
 
+def _try_possible(pursuit: Pursuit, sides: list[Side], seconds: float) -> Mask | None:
+    """Return the incumbent's mask, if it is proved to be of the most importance."""
+    try_possible_masks(pursuit, sides, seconds)
+    if pursuit.best is None or not importance_is_proved(pursuit):
+        return None
+    return pursuit.best.instance.mask()
+
+
 def _try_again(pursuit: Pursuit, seconds: float) -> None:
     """Go on from the incumbent: raise its layers, then look for a faster schedule of its mask."""
     best = pursuit.best
@@ -316,6 +336,7 @@ def _try_again(pursuit: Pursuit, seconds: float) -> None:
         return
     until = pursuit.clock.now() + seconds
     side = next(side for side in pursuit.sides if side.samples == best.instance.samples)
+    try_longer(pursuit, _LONGER_SHARE * seconds)
     raise_layers(pursuit, side, until - _SCHEDULE_SHARE * seconds)
     pursuit.tell(f"schedule, micro-batch {side.samples}")
     mask = (pursuit.best or best).instance.mask()

@@ -32,6 +32,9 @@ class Techniques(Switches):
     pebbling: bool = True
     #: Anneal over schedules: add, drop and move recomputations.
     annealing: bool = True
+    #: Try the masks that the byte bound does not exclude, the most important first, by branch and
+    #: bound; and what that proves of importance.
+    mask_tree: bool = True
     #: Choose the update mask by CP-SAT over a fixed order, before recomputation.
     mask_model: bool = True
     #: Update one layer more and others less, where the incumbent's schedule does for that as it is.

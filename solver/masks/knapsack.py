@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["fill"]
+__all__ = ["fill", "most_value"]
 
 Entry = tuple[int, int]
 
@@ -52,6 +52,34 @@ def fill(groups: Sequence[Sequence[Entry]], capacity: int) -> list[int]:
         _, group, number, weight = best
         taken[group] = number
         left -= weight
+
+
+def most_value(groups: Sequence[Sequence[Entry]], capacity: int) -> int:
+    """Return what no choice of one entry of each group within the capacity is worth more than.
+
+    The linear relaxation, rounded down; -1 where no choice is within the capacity.
+
+    Args:
+        groups: (weight, value) of each entry; none is empty, none negative.
+    """
+    value, left, steps = 0, capacity, []
+    for entries in groups:
+        # From the lightest, of the most value, of which there always is one.
+        start = min(entries, key=lambda entry: (entry[0], -entry[1]))
+        value, left = value + start[1], left - start[0]
+        more = [(weight - start[0], worth - start[1]) for weight, worth in entries]
+        before = (0, 0)
+        for number in _hull(more):
+            weight, worth = more[number][0] - before[0], more[number][1] - before[1]
+            steps.append((worth / weight, weight, worth))
+            before = more[number]
+    if left < 0:
+        return -1
+    for _, weight, worth in sorted(steps, reverse=True):
+        if weight > left:
+            return value + worth * left // weight
+        value, left = value + worth, left - weight
+    return value
 
 
 def _hull(entries: Sequence[Entry]) -> list[int]:

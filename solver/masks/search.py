@@ -12,7 +12,7 @@ from math import inf
 
 from memplan.ir.request import LayerUpdate
 from memplan.solver.attempts import cannot_improve, carry_over, try_mask
-from memplan.solver.bounds import lower_bound
+from memplan.solver.bounds import exceeds
 from memplan.solver.build_instance import fix_mask
 from memplan.solver.instance import Instance
 from memplan.solver.masks.estimate import MemoryEstimate, choose_mask
@@ -105,8 +105,8 @@ def is_hopeless(pursuit: Pursuit, side: Side, mask: Mask) -> bool:
 
 
 def _too_large(pursuit: Pursuit, side: Side, mask: Mask) -> bool:
-    bound = lower_bound(fix_mask(side.instance, mask), 0.02, pursuit.clock)
-    return bound.budget_bytes > pursuit.request.budget_bytes
+    budget_bytes = pursuit.request.budget_bytes
+    return exceeds(fix_mask(side.instance, mask), budget_bytes, 0.02, pursuit.clock)
 
 
 def raise_layers(pursuit: Pursuit, side: Side, until: float, attempt: Attempt = try_mask) -> None:
@@ -120,12 +120,11 @@ def raise_layers(pursuit: Pursuit, side: Side, until: float, attempt: Attempt = 
     Args:
         attempt: looks for a plan of a mask for some seconds.
     """
-    most = sum(max(choice.units) for choice in side.instance.choices)
     while pursuit.clock.now() < until and not pursuit.clock.stop():
         best = pursuit.best
         if best is None or best.instance.samples != side.samples:
             return
-        if -best.worth.minus_importance == most:
+        if -best.worth.minus_importance >= pursuit.most_importance:
             return  # before an estimate is made, which takes long on large graphs
         mask = best.instance.mask()
         if side.raises is None or side.raises.schedule != best.schedule:
