@@ -25,12 +25,14 @@ from memplan.ir.sizes import frozen_bytes
 from memplan.solver.clock import WALL, Clock
 from memplan.solver.instance import Instance, Way
 
-__all__ = ["ByteBound", "exceeds", "lower_bound"]
+__all__ = ["ByteBound", "exceeds", "excess_at", "lower_bound"]
 
 _DEPTH = 12
 _NODES = 3_000
 #: The same where the question is only whether a budget is exceeded.
 _NODES_TO_EXCEED = 200
+#: Works from which it looks back if not thoroughly.
+_FEW = 4
 #: What one node of a history takes, measured.
 _SECONDS_PER_NODE = 1e-5
 
@@ -78,8 +80,29 @@ def exceeds(
     By the same arguments as ``lower_bound``, which end as soon as one of them says so, and with
     shorter histories.
     """
+    return excess_at(instance, budget_bytes, seconds, clock, look_back=look_back) is not None
+
+
+def excess_at(
+    instance: Instance,
+    budget_bytes: int,
+    seconds: float = 2.0,
+    clock: Clock = WALL,
+    *,
+    look_back: bool = True,
+    likely: Sequence[int] = (),
+    thorough: bool = True,
+) -> int | None:
+    """Return the work at which ``exceeds`` sees it, -1 outside of the body; None: it does not.
+
+    Args:
+        likely: works from which it looks back first.
+        thorough: look back from all others too, and not only from a few with the most bytes.
+    """
     bounds = _Bounds(instance, clock.now() + seconds, clock, _NODES_TO_EXCEED)
-    return bounds.exceed(budget_bytes, look_back=look_back)
+    if not look_back:
+        return bounds.excess_at(budget_bytes, (), 0)
+    return bounds.excess_at(budget_bytes, likely, None if thorough else _FEW)
 
 
 class _Bounds:
@@ -207,18 +230,26 @@ class _Bounds:
         name = instance.works[index].operation if index >= 0 else ""
         return ByteBound(base + value, name, tuple(tensors), self._frozen(), self._perhaps_unread())
 
-    def exceed(self, budget_bytes: int, *, look_back: bool) -> bool:
-        """Tell whether the bound over all operations that must run is above a budget."""
+    def excess_at(self, budget_bytes: int, likely: Sequence[int], others: int | None) -> int | None:
+        """Return the work at which the bound is above a budget; see the function.
+
+        Args:
+            others: of so many works that take most, beside those that are likely; None: all.
+        """
         room = budget_bytes - self._frozen() - self._stores()
+        if self._outside() > room:
+            return -1
         candidates = self._working_sets()
-        if self._outside() > room or any(value > room for value, _, _ in candidates[:1]):
-            return True
-        for _, index, _ in candidates if look_back else ():
+        if candidates and candidates[0][0] > room:
+            return candidates[0][1]
+        first = [index for index in likely if self.must >> index & 1]
+        rest = [index for _, index, _ in candidates[:others] if index not in first]
+        for index in (*first, *rest):
             if self.clock.over(self.until):
-                return False
+                return None
             if self._look_back(index, room) > room:
-                return True
-        return False
+                return index
+        return None
 
     def _working_sets(self) -> list[tuple[int, int, frozenset[int]]]:
         """Return (bytes, work, items) of all that must run, the largest first."""

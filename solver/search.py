@@ -23,7 +23,7 @@ from memplan.solver.joint.lexicographic import solve_levels
 from memplan.solver.levels import Proof, with_known
 from memplan.solver.line_search import solve_lines
 from memplan.solver.masks.estimate import choose_mask
-from memplan.solver.masks.possible import importance_is_proved, try_longer, try_possible_masks
+from memplan.solver.masks.possible import importance_is_proved, try_possible_masks
 from memplan.solver.masks.search import is_hopeless, most_important, raise_layers, search_masks
 from memplan.solver.micro_batches import allowed_micro_batches
 from memplan.solver.pebble_bound import least_bytes
@@ -64,11 +64,11 @@ LARGEST_MODEL_COMPUTATIONS = 500
 _LEAST_SECONDS_PER_WORK = 2e-3
 #: Of the heuristics' time, what updating everything may take where the mask is open.
 _EVERYTHING_SHARE = 0.06
-#: Of the heuristics' time, what the masks may take that bytes do not exclude.
+#: Of the heuristics' time, and of what is left for the incumbent, what the masks may take that
+#: bytes do not exclude.
 _POSSIBLE_SHARE = 0.2
-#: Of the time left for the incumbent, where the mask is open, what more important masks get that
-#: were tried in vain, and what a faster schedule gets at last.
-_LONGER_SHARE, _SCHEDULE_SHARE = 0.2, 0.4
+#: Of the time left for the incumbent, where the mask is open, what a faster schedule gets at last.
+_SCHEDULE_SHARE = 0.4
 #: What a plan gets that takes much longer than schedules that were found, before it is bounded.
 _POOR_SHARE = 0.6
 #: For a last look at the bound, if the incumbent has changed.
@@ -81,6 +81,8 @@ _WARM_NEAR_SHARE = 0.45
 _WARM_BOUND_SHARE = 0.6
 #: ... and where it is open.
 _WARM_POSSIBLE_SHARE = 0.3
+#: Seconds for other orders of a plan that is proved along its own.
+_WARM_REORDERING = 0.3
 #: Where nothing near fits, the time is longer by so much of it.
 _AFRESH_SHARE, _AFRESH_SHARE_OPEN = 0.5, 0.15
 
@@ -180,7 +182,7 @@ def _search(
         bounded = pursuit.best
         if techniques.joint_model and not is_proved(pursuit, hopeful):
             _improve_by_model(pursuit)
-            _try_again(pursuit, pursuit.left - _LAST_SECONDS)
+            _try_again(pursuit, hopeful, pursuit.left - _LAST_SECONDS)
         changed = pursuit.best is not bounded
         bound_time(pursuit, hopeful, _LAST_SECONDS if changed else pursuit.left)
     if pursuit.best is None:
@@ -211,10 +213,18 @@ def _go_on_from(
         remember_proved(pursuit, sides)
     if ends():
         return
+    given = fixed
     if not fixed:
         try_possible_masks(pursuit, sides, _WARM_POSSIBLE_SHARE * pursuit.left)
+        given = importance_is_proved(pursuit)
+        if given:
+            bound_time(pursuit, sides, _WARM_LINE_SHARE * pursuit.left)
+            if ends():
+                return
+            if is_proved(pursuit, sides):  # along its line: of others little is to be expected
+                pursuit.deadline = min(pursuit.deadline, pursuit.clock.now() + _WARM_REORDERING)
     if not is_settled(pursuit, sides):
-        share = 0.2 if small else _WARM_NEAR_SHARE if fixed else 0.8
+        share = 0.2 if small else _WARM_NEAR_SHARE if given else 0.8
         look_near(pursuit, sides, starts, share * pursuit.left)
     if pursuit.best is None:  # nothing near fits: what was near is of little use
         more = _AFRESH_SHARE if fixed else _AFRESH_SHARE_OPEN
@@ -225,7 +235,7 @@ def _go_on_from(
     if small:
         if pursuit.left > 0 and not is_settled(pursuit, sides):
             _solve_whole(pursuit, sides)
-    elif fixed:  # the bound has schedules of its own
+    elif given:  # the bound has schedules of its own
         bound_time(pursuit, sides, _WARM_BOUND_SHARE * pursuit.left)
         if not is_proved(pursuit, sides):
             look_again(pursuit, sides, 0.8 * pursuit.left)
@@ -295,7 +305,7 @@ def _try_heuristics(
                 try_mask(pursuit, side, mask, max(least, share * whole / rivals))
         bound_time(pursuit, sides, 0.3 * (until - clock.now()))
     if mask is None:
-        _try_again(pursuit, began + seconds - clock.now())
+        _try_again(pursuit, sides, began + seconds - clock.now())
 
 
 def _try_everything(pursuit: Pursuit, sides: list[Side], seconds: float) -> Mask | None:
@@ -329,14 +339,16 @@ def _try_possible(pursuit: Pursuit, sides: list[Side], seconds: float) -> Mask |
     return pursuit.best.instance.mask()
 
 
-def _try_again(pursuit: Pursuit, seconds: float) -> None:
-    """Go on from the incumbent: raise its layers, then look for a faster schedule of its mask."""
+def _try_again(pursuit: Pursuit, sides: list[Side], seconds: float) -> None:
+    """Go on from the incumbent: to more important masks, then to a faster schedule of its mask."""
     best = pursuit.best
     if best is None or seconds <= 0.1 or pursuit.clock.stop():
         return
     until = pursuit.clock.now() + seconds
-    side = next(side for side in pursuit.sides if side.samples == best.instance.samples)
-    try_longer(pursuit, _LONGER_SHARE * seconds)
+    if not importance_is_proved(pursuit):
+        try_possible_masks(pursuit, sides, _POSSIBLE_SHARE * seconds)
+        best = pursuit.best or best
+    side = next(side for side in sides if side.samples == best.instance.samples)
     raise_layers(pursuit, side, until - _SCHEDULE_SHARE * seconds)
     pursuit.tell(f"schedule, micro-batch {side.samples}")
     mask = (pursuit.best or best).instance.mask()
@@ -347,7 +359,7 @@ def _hasten_poor(pursuit: Pursuit, sides: list[Side]) -> None:
     """Go on from an incumbent that is as good as none, before it is bounded."""
     best = pursuit.best
     if best is not None and any(is_poor(best, side, best.instance.mask()) for side in sides):
-        _try_again(pursuit, _POOR_SHARE * pursuit.left)
+        _try_again(pursuit, sides, _POOR_SHARE * pursuit.left)
 
 
 def _solve_whole(pursuit: Pursuit, sides: list[Side]) -> None:

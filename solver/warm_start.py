@@ -22,6 +22,7 @@ from memplan.solver.instance import Instance
 from memplan.solver.levels import Proof
 from memplan.solver.masks.estimate import choose_mask
 from memplan.solver.masks.exchange import least_loss
+from memplan.solver.masks.possible import importance_is_proved
 from memplan.solver.masks.search import is_hopeless, raise_layers, search_masks
 from memplan.solver.near import try_near
 from memplan.solver.pursuit import Pursuit, Side
@@ -154,7 +155,11 @@ def look_near(
     until = pursuit.clock.now() + seconds
     side, start = _nearest(pursuit, starts)
     if side.instance.fixed:
-        _polish(pursuit, sides, side, until)
+        _polish(pursuit, sides, side, side.instance.mask(), until)
+    elif pursuit.best is not None and importance_is_proved(pursuit):
+        best = pursuit.best.instance
+        side = next(side for side in sides if side.samples == best.samples)
+        _polish(pursuit, sides, side, best.mask(), until)
     else:
         _look_around(pursuit, sides, side, start, until)
 
@@ -190,18 +195,16 @@ def _nearest(pursuit: Pursuit, starts: Sequence[tuple[Side, Start]]) -> tuple[Si
     return starts[0]
 
 
-def _polish(pursuit: Pursuit, sides: list[Side], own: Side, until: float) -> None:
-    """Look for a faster schedule; the mask is given.
+def _polish(pursuit: Pursuit, sides: list[Side], own: Side, mask: Mask, until: float) -> None:
+    """Look for a faster schedule of a mask.
 
-    The stored schedule is tried with the next larger and smaller micro-batch, too.
+    The known schedule is tried with the next larger and smaller micro-batch, too.
     """
     clock = pursuit.clock
     for side in _neighbours(sides, own):
-        mask = side.instance.mask()
         if side is not own and not cannot_improve(pursuit, side, mask):
             carry_over(pursuit, side, mask)
     for side in _neighbours(sides, own):
-        mask = side.instance.mask()
         if side.known(mask) and not cannot_improve(pursuit, side, mask):
             pursuit.tell(f"schedule, micro-batch {side.samples}")
             try_near(pursuit, side, mask, _OWN_SHARE * (until - clock.now()))

@@ -6,14 +6,14 @@ from memplan.solver.attempts import cannot_improve, try_mask
 from memplan.solver.masks.tree import MaskTree, PossibleMask
 from memplan.solver.pursuit import Pursuit, Side
 
-__all__ = ["importance_is_proved", "try_longer", "try_possible_masks"]
+__all__ = ["importance_is_proved", "try_possible_masks"]
 
 #: An attempt at one mask and micro-batch takes so long per operation.
 _SECONDS_PER_WORK = 1e-3
 #: Later it takes so many times as long.
 _LONGER = (5, 25)
 #: After so many masks without a plan the bound is too far from what plans take.
-_MOST_FAILURES = 12
+_MOST_IN_VAIN = 12
 #: Masks of the same importance of which the fastest plan is looked for.
 _MOST_RIVALS = 8
 
@@ -41,22 +41,22 @@ def try_possible_masks(pursuit: Pursuit, sides: list[Side], seconds: float) -> N
             pursuit.clock,
             look_back=pursuit.techniques.looking_back,
         )
-    tree, failures = pursuit.mask_tree, 0
-    while failures < _MOST_FAILURES and len(tree.possible) < _MOST_RIVALS + failures:
+    tree = pursuit.mask_tree
+    while True:
+        in_vain = sum(_may_improve(pursuit, each) for each in tree.possible)
+        if in_vain >= _MOST_IN_VAIN or len(tree.possible) - in_vain >= _MOST_RIVALS:
+            break
         best = pursuit.best
         least = 0 if best is None else -best.worth.minus_importance
         found = tree.next(until, least)
         if found is None:
             break
-        failures = 0 if _try(pursuit, found, _SECONDS_PER_WORK) else failures + 1
-    try_longer(pursuit, until - pursuit.clock.now())
+        _try(pursuit, found, _SECONDS_PER_WORK)
+    _try_longer(pursuit, tree, until)
 
 
-def try_longer(pursuit: Pursuit, seconds: float) -> None:
+def _try_longer(pursuit: Pursuit, tree: MaskTree, until: float) -> None:
     """Look longer for plans of masks that were tried in vain, the most important first."""
-    tree, until = pursuit.mask_tree, pursuit.clock.now() + seconds
-    if tree is None:
-        return
     for factor in _LONGER:
         for each in tree.possible:
             if pursuit.clock.over(until) or not _may_improve(pursuit, each):
@@ -64,17 +64,17 @@ def try_longer(pursuit: Pursuit, seconds: float) -> None:
             _try(pursuit, each, factor * _SECONDS_PER_WORK)
 
 
-def _try(pursuit: Pursuit, possible: PossibleMask, seconds_per_work: float) -> bool:
-    """Look for a plan of a mask, also a faster one; True if its importance is reached."""
+def _try(pursuit: Pursuit, possible: PossibleMask, seconds_per_work: float) -> None:
+    """Look for a plan of a mask, also for a faster one than there is."""
     pursuit.tell("most important mask")
     for side in pursuit.sides:
         if side.samples not in possible.micro_batches:
             continue
         if not cannot_improve(pursuit, side, possible.mask):
             try_mask(pursuit, side, possible.mask, seconds_per_work * len(side.instance.works))
-    return not _may_improve(pursuit, possible)
 
 
 def _may_improve(pursuit: Pursuit, possible: PossibleMask) -> bool:
+    """Tell whether a mask is of more importance than the incumbent."""
     best = pursuit.best
     return best is None or -best.worth.minus_importance < possible.importance

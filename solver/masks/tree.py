@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from memplan.ir.request import LayerUpdate
-from memplan.solver.bounds import ByteBound, exceeds
+from memplan.solver.bounds import ByteBound, excess_at
 from memplan.solver.clock import WALL, Clock
 from memplan.solver.instance import Instance
 from memplan.solver.masks.knapsack import most_value
@@ -28,6 +28,8 @@ __all__ = ["MaskTree", "PossibleMask"]
 
 #: What a node takes beside looking back, per operation; measured.
 _SECONDS_PER_WORK = 2e-5
+#: As many works are remembered that excluded masks.
+_MOST_LIKELY = 6
 #: Seconds for the bound of a node.
 _NODE_SECONDS = 0.3
 
@@ -83,6 +85,8 @@ class MaskTree:
             for choice in self.choices
         )
         self._nodes = 0
+        #: Works at which masks were excluded, the latest first.
+        self._likely: list[int] = []
         self._heap: list[tuple[int, int, _Node]] = []
         most = sum(max(choice.units) for choice in self.choices)
         self._push(_Node(options, tuple(range(len(instances)))), most)
@@ -136,15 +140,25 @@ class MaskTree:
         heapq.heappush(self._heap, (-most, -self._nodes, node))
 
     def _is_excluded(self, node: _Node, side: int) -> bool:
+        """Tell whether bytes exclude all masks of a node at a micro-batch.
+
+        Of a single mask thoroughly; of others by the works that excluded masks before, and by those
+        that take most, which is nearly as good and several times as fast.
+        """
         instance = self.instances[side]
         self.clock.spend(_SECONDS_PER_WORK * len(instance.works))
-        return exceeds(
+        at = excess_at(
             restrict(instance, node.options),
             self.request.budget_bytes,
             _NODE_SECONDS,
             self.clock,
             look_back=self.look_back,
+            likely=self._likely,
+            thorough=all(len(kept) == 1 for kept in node.options),
         )
+        if at is not None and at >= 0:
+            self._likely = [at, *(other for other in self._likely if other != at)][:_MOST_LIKELY]
+        return at is not None
 
     def _possible(self, options: Sequence[Sequence[int]], sides: Sequence[int]) -> PossibleMask:
         mask, importance = {}, 0
