@@ -84,7 +84,7 @@ _WARM_POSSIBLE_SHARE = 0.3
 #: Seconds for other orders of a plan that is proved along its own.
 _WARM_REORDERING = 0.3
 #: Where nothing near fits, the time is longer by so much of it.
-_AFRESH_SHARE, _AFRESH_SHARE_OPEN = 0.5, 0.15
+_AFRESH_SHARE, _AFRESH_SHARE_OPEN = 0.5, 0.1
 
 
 @dataclass(frozen=True)
@@ -226,10 +226,13 @@ def _go_on_from(
     if not is_settled(pursuit, sides):
         share = 0.2 if small else _WARM_NEAR_SHARE if given else 0.8
         look_near(pursuit, sides, starts, share * pursuit.left)
-    if pursuit.best is None:  # nothing near fits: what was near is of little use
-        more = _AFRESH_SHARE if fixed else _AFRESH_SHARE_OPEN
-        pursuit.deadline = min(latest, pursuit.deadline + more * whole)
+    # Where nothing near fits, what was near is of little use.
+    if pursuit.best is None and fixed:
+        pursuit.deadline = min(latest, pursuit.deadline + _AFRESH_SHARE * whole)
         look_afresh(pursuit, starts, 0.8 * pursuit.left)
+    elif pursuit.best is None:
+        pursuit.deadline = min(latest, pursuit.deadline + _AFRESH_SHARE_OPEN * whole)
+        _try_heuristics(pursuit, sides, 0.8 * pursuit.left)
     if pursuit.best is None:
         return
     if small:

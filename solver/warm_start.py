@@ -23,7 +23,7 @@ from memplan.solver.levels import Proof
 from memplan.solver.masks.estimate import choose_mask
 from memplan.solver.masks.exchange import least_loss
 from memplan.solver.masks.possible import importance_is_proved
-from memplan.solver.masks.search import is_hopeless, raise_layers, search_masks
+from memplan.solver.masks.search import is_hopeless, raise_layers
 from memplan.solver.near import try_near
 from memplan.solver.pursuit import Pursuit, Side
 from memplan.solver.restore import Start, restore
@@ -122,15 +122,12 @@ def offer_stored(
 
 
 def look_afresh(pursuit: Pursuit, starts: Sequence[tuple[Side, Start]], seconds: float) -> None:
-    """Look for anything that fits at a stored plan's micro-batch, as a search from nothing does."""
+    """Look for anything that fits by a given mask, as a search from nothing begins."""
     if seconds <= 0:
         return
     side, _ = _nearest(pursuit, starts)
-    if side.instance.fixed:
-        pursuit.tell(f"schedule, micro-batch {side.samples}")
-        try_mask(pursuit, side, side.instance.mask(), seconds)
-    else:
-        search_masks(pursuit, side, seconds)
+    pursuit.tell(f"schedule, micro-batch {side.samples}")
+    try_mask(pursuit, side, side.instance.mask(), seconds)
 
 
 def is_far_below(best: Solution, starts: Sequence[tuple[Side, Start]]) -> bool:
