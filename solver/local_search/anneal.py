@@ -153,8 +153,5 @@ def _walker(flat: Flat, options: Numbers, overflow: float, time_ns: float) -> _W
     usual[flat.work_of[options]] = options
     state = np.zeros(STATE_LENGTH)
     state[0:4] = overflow, time_ns, overflow, time_ns
-    # A byte-step above the limit costs as much as it would at the average density.
-    state[4] = time_ns / max(1, flat.limit_bytes * len(options)) * 20
-    state[5] = time_ns * 3e-3
     state[7:9] = len(options)
     return _Walker(scratch_for(flat), scratch_for(flat), current, best, state, usual)

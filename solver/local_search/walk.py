@@ -18,8 +18,21 @@ __all__ = ["BEST_OVERFLOW", "BEST_TIME", "STATE_LENGTH", "walk"]
 OVERFLOW, TIME, BEST_OVERFLOW, BEST_TIME, PRICE, TEMPERATURE, ROUND = range(7)
 LENGTH, BEST_LENGTH, STATE_LENGTH = 7, 8, 9
 
-#: Share of the time of the step at which the walk is warm, and where it is cold.
+#: Share of the time of the schedule at which the walk is warm, and where it is cold.
 _WARM, _COLD = 3e-3, 1e-5
+#: Where it is warm, that is the time of so many steps at least: else one more step, which helps
+#: only together with another move, is never taken on a small graph.
+_WARM_STEPS = 2.0
+#: What a byte-step above the limit costs where it is warm, in the average time of one: at the
+#: start, which is a good schedule on large graphs, and later.
+_PRICE, _PRICE_AGAIN = 20.0, 2.0
+
+
+@compiled
+def _heat(flat: Flat, state: NDArray[np.float64], length: int, price: float) -> None:
+    """Set the temperature and the price of bytes for a schedule of so many steps."""
+    state[5] = state[1] * max(_WARM, _WARM_STEPS / length)
+    state[4] = price * state[1] / max(1, flat.limit_bytes * length)
 
 
 @compiled
@@ -43,6 +56,8 @@ def walk(
     np.random.seed(seed)
     length = int(state[7])
     measure(flat, here, current, length)
+    if state[6] == 0.0:
+        _heat(flat, state, length, _PRICE)
     every = max(200, 4 * length)
     for _ in range(rounds):
         state[6] += 1.0
@@ -50,10 +65,10 @@ def walk(
             state[5] *= 0.9
             state[4] *= 1.3 if state[0] > 0.0 else 0.8
             if state[5] < state[1] * _COLD:
-                state[5] = state[1] * _WARM
                 length = int(state[8])
                 current[:length] = best[:length]
                 state[0], state[1] = state[2], state[3]
+                _heat(flat, state, length, _PRICE_AGAIN)
                 measure(flat, here, current, length)
         kind = np.random.random()
         if kind < 0.35:

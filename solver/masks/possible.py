@@ -59,8 +59,10 @@ def _try_longer(pursuit: Pursuit, tree: MaskTree, until: float) -> None:
     """Look longer for plans of masks that were tried in vain, the most important first."""
     for factor in _LONGER:
         for each in tree.possible:
-            if pursuit.clock.over(until) or not _may_improve(pursuit, each):
+            if pursuit.clock.over(until):
                 return
+            if not _may_improve(pursuit, each):
+                break
             _try(pursuit, each, factor * _SECONDS_PER_WORK)
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from memplan.ir.device import Device, Rates, Region
 from memplan.ir.graph import OpGraph
-from memplan.solver.bounds import lower_bound
+from memplan.solver.bounds import exceeds, excess_at, lower_bound
 from memplan.solver.build_instance import build_instance
 from memplan.solver.micro_batches import allowed_micro_batches
 from tests.solver.problems import fork, instance_of, line, request, skip
@@ -106,6 +106,45 @@ def test_an_input_that_nothing_reads_is_not_resident() -> None:
     graph = build.build(["out"])
     assert lower_bound(instance_of(graph, samples=1, batch=2)).bytes == 2 * 10 + 10
     assert smallest_arena(graph, request(graph, batch=2, micro_batch=1)) == 30
+
+
+def test_an_input_is_resident_whichever_operation_reads_it() -> None:
+    build = GraphBuilder("either", mode="infer")
+    build.tensor("x", "input", (0, 100))
+    build.tensor("t", "activation", (0, 10))
+    build.tensor("out", "activation", (0, 10))
+    build.operation("f", "forward", alternative(["x"], macs=1), ["t"], recomputable=True)
+    ways = [alternative(["t"], macs=1), alternative(["x"], "directly", macs=2)]
+    build.operation("g", "forward", ways, ["out"])
+    graph = build.build(["out"])
+    # Beside both samples of x the result alone, if g reads x itself.
+    assert lower_bound(instance_of(graph, samples=1, batch=2)).bytes == 200 + 10
+    asked = request(graph, batch=2, micro_batch=1, compute_limit=None)
+    assert smallest_arena(graph, asked) == 210
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_exceeding_a_budget_is_what_the_bound_says(seed: int) -> None:
+    graph = random_graph(seed, tiny=True)
+    asked = random_request(seed, graph, tiny=True)
+    for samples in allowed_micro_batches(graph, asked):
+        instance = build_instance(graph, asked, samples)
+        for look_back in (True, False):
+            bound = lower_bound(instance, look_back=look_back).bytes
+            assert exceeds(instance, bound - 1, look_back=look_back)
+            assert not exceeds(instance, bound, look_back=look_back)
+
+
+def test_likely_works_come_first_and_the_others_only_if_it_is_thorough() -> None:
+    instance = instance_of(skip())
+    # 120 bytes are seen looking back from join, which itself has fewer.
+    assert lower_bound(instance, look_back=False).bytes < 120
+    join = [work.operation for work in instance.works].index("join")
+    at = excess_at(instance, 119)
+    assert at is not None
+    assert excess_at(instance, 119, likely=(join,)) == join
+    assert excess_at(instance, 119, look_back=False) is None
+    assert excess_at(instance, 120, likely=(join,), thorough=False) is None
 
 
 def test_frozen_weights_in_ram() -> None:

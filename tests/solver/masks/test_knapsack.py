@@ -7,7 +7,7 @@ import pytest
 
 from memplan.ir.request import LayerUpdate
 from memplan.solver.masks.estimate import MemoryEstimate, OptionCost, choose_mask
-from memplan.solver.masks.knapsack import fill
+from memplan.solver.masks.knapsack import fill, most_value
 
 Groups = list[list[tuple[int, int]]]
 
@@ -20,7 +20,7 @@ def random_groups(seed: int) -> Groups:
     ]
 
 
-def most_value(groups: Groups, capacity: int) -> int:
+def best_value(groups: Groups, capacity: int) -> int:
     return max(
         sum(value for _, value in chosen)
         for chosen in product(*([(0, 0), *entries] for entries in groups))
@@ -37,7 +37,7 @@ def test_it_fits_and_misses_less_than_one_entry(seed: int) -> None:
     assert sum(weight for weight, _ in chosen) <= capacity
     value = sum(value for _, value in chosen)
     largest = max(value for entries in groups for _, value in entries)
-    assert most_value(groups, capacity) - largest < value <= most_value(groups, capacity)
+    assert best_value(groups, capacity) - largest < value <= best_value(groups, capacity)
 
 
 def test_everything_is_taken_where_there_is_room() -> None:
@@ -80,3 +80,33 @@ def test_masks_of_many_layers_are_within_the_budget() -> None:
     assert estimate.of(least) == min(
         100 + option.reach_bytes + option.own_bytes for layer in estimate.layers for option in layer
     )
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_no_choice_is_worth_more_than_the_relaxation(seed: int) -> None:
+    chance = random.Random(seed)
+    groups = [
+        [(chance.randint(0, 30), chance.randint(0, 40)) for _ in range(chance.randint(1, 4))]
+        for _ in range(5)
+    ]
+    capacity = chance.choice((20, 45, 70))
+    values = [
+        sum(value for _, value in chosen)
+        for chosen in product(*groups)
+        if sum(weight for weight, _ in chosen) <= capacity
+    ]
+    found = most_value(groups, capacity)
+    if not values:
+        assert found == -1
+    else:
+        # What is broken off is less than the most valuable step.
+        largest = max(value for entries in groups for _, value in entries)
+        assert max(values) <= found <= max(values) + largest
+
+
+def test_the_relaxation_takes_a_part_of_the_last_step() -> None:
+    groups = [[(0, 0), (10, 50)], [(0, 0), (10, 40)]]
+    assert most_value(groups, 15) == 50 + 20
+    assert most_value(groups, 20) == 90
+    assert most_value(groups, -1) == -1
+    assert most_value([[(5, 7)]], 4) == -1
