@@ -11,14 +11,14 @@ from benchmarks.planners.instances import chain, layered
 from benchmarks.planners.ours import as_graph, as_request
 from benchmarks.planners.problem import Problem
 from benchmarks.planners.torch_graphs import traced
-from examples.catalogue import example
+from examples.catalogue import Example, example
 from memplan.ir.baseline import baseline_bytes
 from memplan.ir.graph import OpGraph
 from memplan.ir.request import PlanRequest
 from memplan.solver.bounds import lower_bound
 from memplan.solver.build_instance import build_instance
 
-__all__ = ["CASES", "Case", "example_case", "problem_case"]
+__all__ = ["CASES", "Case", "example_case", "problem_case", "step_case"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,12 @@ def _below_the_bound(problem: Problem) -> Case:
 
 def example_case(name: str, part: float, update: str) -> Case:
     """A training step of an example, at a part of the peak of the plain full update."""
-    graph = trace_example(example(name))
+    return step_case(example(name), part, update)
+
+
+def step_case(entry: Example, part: float, update: str) -> Case:
+    """The same of any network."""
+    graph, name = trace_example(entry), entry.name
     budget = int(part * baseline_bytes(graph, graph.traced_batch))
     request = PlanRequest.model_validate(
         {"budget_bytes": budget, "batch": graph.traced_batch, "update": update, "workers": 1}

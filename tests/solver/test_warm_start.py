@@ -11,7 +11,7 @@ from memplan.ir.errors import PlanRejectedError, RequestError
 from memplan.ir.graph import OpGraph
 from memplan.ir.plan import Plan
 from memplan.ir.request import PlanRequest
-from memplan.solver import Techniques, solve
+from memplan.solver import Techniques, search, solve
 from tests.solver.problems import request, worth_of
 from tests.support.brute_force import brute_force, smallest_arena
 from tests.support.hand_graphs import chain, two_layers
@@ -105,7 +105,7 @@ def test_a_smaller_budget_is_repaired_by_updating_less() -> None:
     )
     techniques = Techniques.without("joint_model")
     roomy = stored(graph, asked, techniques=techniques)
-    tight = _with(asked, roomy.totals.arena_bytes * 4 // 5)
+    tight = _with(asked, roomy.totals.arena_bytes * 7 // 10)
     warm = stored(graph, tight, start=roomy, techniques=techniques)
     assert 0 < warm.totals.importance < roomy.totals.importance
     assert warm.totals.arena_bytes <= tight.budget_bytes
@@ -116,13 +116,46 @@ def test_where_repair_loses_much_the_search_goes_on_as_from_nothing() -> None:
     asked = request(
         graph, update="auto", compute_limit=0.0, time_limit_seconds=4.0, deterministic=True
     )
-    techniques = Techniques.without("joint_model")
+    techniques = Techniques.without("joint_model", "mask_tree")
     roomy = stored(graph, asked, techniques=techniques)
-    tight = _with(asked, roomy.totals.arena_bytes * 4 // 5)
+    tight = _with(asked, roomy.totals.arena_bytes * 7 // 10)
     warm = stored(graph, tight, start=roomy, techniques=techniques)
     # In micro-batches everything fits, which is too far away to be looked at.
     assert warm.micro_batch < roomy.micro_batch
     assert warm.totals.importance == roomy.totals.importance
+
+
+def test_the_masks_of_every_micro_batch_are_looked_at_before_what_is_near(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    graph = two_layers()
+    asked = request(
+        graph, update="auto", compute_limit=0.0, time_limit_seconds=4.0, deterministic=True
+    )
+    techniques = Techniques.without("joint_model")
+    roomy = stored(graph, asked, techniques=techniques)
+    tight = _with(asked, roomy.totals.arena_bytes * 7 // 10)
+    monkeypatch.setattr(search, "_try_heuristics", None)  # what a search from nothing calls
+    warm = stored(graph, tight, start=roomy, techniques=techniques)
+    assert warm.micro_batch < roomy.micro_batch
+    level = warm.certificate.levels[0]
+    assert (level.name, level.gap) == ("importance", 0)
+
+
+@pytest.mark.parametrize("update", ["auto", "full"])
+def test_where_nothing_near_fits_it_looks_afresh_and_ends(
+    monkeypatch: pytest.MonkeyPatch, update: str
+) -> None:
+    graph = two_layers() if update == "auto" else chain(6)
+    asked = request(graph, update=update, time_limit_seconds=20.0, deterministic=True)
+    techniques = Techniques.without("joint_model", "mask_tree", "line_model")
+    roomy = stored(graph, asked, techniques=techniques)
+    tight = _with(asked, roomy.totals.arena_bytes * 8 // 10)
+    monkeypatch.setattr(search, "look_near", lambda *_: None)
+    monkeypatch.setattr(search, "_hasten_poor", None)  # what a search from nothing calls
+    warm = stored(graph, tight, start=roomy, techniques=techniques)
+    assert warm.totals.arena_bytes <= tight.budget_bytes
+    assert check(graph, warm).accepted
 
 
 def test_what_a_stored_plan_claims_is_not_believed() -> None:

@@ -16,11 +16,11 @@ from tests.support.random_graphs import random_graph, random_request
 FOREVER = 1e12
 
 
-def tree_of(budget: int, **options: bool) -> MaskTree:
+def tree_of(budget: int, *, look_back: bool = True) -> MaskTree:
     instance = instance_of(
         two_layers(), budget, update="auto", slice_divisors=(4, 2), criterion="uniform"
     )
-    return MaskTree([instance], [lower_bound(instance)], **options)
+    return MaskTree([instance], [lower_bound(instance)], look_back=look_back)
 
 
 def all_of(tree: MaskTree, least: int = 0) -> list[PossibleMask]:
