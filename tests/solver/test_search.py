@@ -38,21 +38,3 @@ def test_choosing_a_mask_gets_the_time_that_nothing_else_needs(
     side = Side(instance.samples, instance, lower_bound(instance))
     pursuit = Pursuit(instance.request, Techniques(), Reporter(None), 10.0, WorkClock(), [side])
     assert module._mask_share(pursuit, [side]) == share
-
-
-def test_where_everything_fits_nothing_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[float] = []
-
-    def searched(pursuit: Pursuit, side: Side, seconds: float) -> None:
-        asked.append(seconds)
-
-    monkeypatch.setattr(module, "search_masks", searched)
-    for budget in (10**6, 700):
-        instance = instance_of(two_layers(), budget, update="auto")
-        side = Side(instance.samples, instance, lower_bound(instance))
-        clock = WorkClock()
-        pursuit = Pursuit(instance.request, Techniques(), Reporter(None), 10.0, clock, [side])
-        module._try_heuristics(pursuit, [side], 1.0, 8.0)
-        assert (pursuit.best is None) == bool(asked)
-    # Both rounds: a fifth, then all, of three quarters of the longer time.
-    assert len(asked) == 2 and 0.1 * 8 < asked[0] < asked[1] < 0.75 * 8 + 0.01

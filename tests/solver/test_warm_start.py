@@ -11,7 +11,7 @@ from memplan.ir.errors import PlanRejectedError, RequestError
 from memplan.ir.graph import OpGraph
 from memplan.ir.plan import Plan
 from memplan.ir.request import PlanRequest
-from memplan.solver import Techniques, search, solve
+from memplan.solver import Techniques, go_on, search, solve
 from tests.solver.problems import request, worth_of
 from tests.support.brute_force import brute_force, smallest_arena
 from tests.support.hand_graphs import chain, two_layers
@@ -135,7 +135,7 @@ def test_the_masks_of_every_micro_batch_are_looked_at_before_what_is_near(
     techniques = Techniques.without("joint_model")
     roomy = stored(graph, asked, techniques=techniques)
     tight = _with(asked, roomy.totals.arena_bytes * 7 // 10)
-    monkeypatch.setattr(search, "_try_heuristics", None)  # what a search from nothing calls
+    monkeypatch.setattr(search, "try_heuristics", None)  # what a search from nothing calls
     warm = stored(graph, tight, start=roomy, techniques=techniques)
     assert warm.micro_batch < roomy.micro_batch
     level = warm.certificate.levels[0]
@@ -151,8 +151,8 @@ def test_where_nothing_near_fits_it_looks_afresh_and_ends(
     techniques = Techniques.without("joint_model", "mask_tree", "line_model")
     roomy = stored(graph, asked, techniques=techniques)
     tight = _with(asked, roomy.totals.arena_bytes * 8 // 10)
-    monkeypatch.setattr(search, "look_near", lambda *_: None)
-    monkeypatch.setattr(search, "_hasten_poor", None)  # what a search from nothing calls
+    monkeypatch.setattr(go_on, "look_near", lambda *_: None)
+    monkeypatch.setattr(search, "hasten_poor", None)  # what a search from nothing calls
     warm = stored(graph, tight, start=roomy, techniques=techniques)
     assert warm.totals.arena_bytes <= tight.budget_bytes
     assert check(graph, warm).accepted
