@@ -32,7 +32,7 @@ _NODES = 3_000
 #: The same where the question is only whether a budget is exceeded.
 _NODES_TO_EXCEED = 200
 #: Works from which it looks back if not thoroughly.
-_FEW = 4
+_FEW = 1
 #: What one node of a history takes, measured.
 _SECONDS_PER_NODE = 1e-5
 

@@ -29,7 +29,7 @@ __all__ = ["MaskTree", "PossibleMask"]
 #: What a node takes beside looking back, per operation; measured.
 _SECONDS_PER_WORK = 2e-5
 #: As many works are remembered that excluded masks.
-_MOST_LIKELY = 6
+_MOST_LIKELY = 4
 #: Seconds for the bound of a node.
 _NODE_SECONDS = 0.3
 
