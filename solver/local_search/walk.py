@@ -20,18 +20,18 @@ LENGTH, BEST_LENGTH, STATE_LENGTH = 7, 8, 9
 
 #: Share of the time of the schedule at which the walk is warm, and where it is cold.
 _WARM, _COLD = 3e-3, 1e-5
-#: Where it is warm, that is the time of so many steps at least: else one more step, which helps
-#: only together with another move, is never taken on a small graph.
+#: When it is warm again, that is the time of so many steps at least: else one more step, which
+#: helps only together with another move, is never taken on a small graph.
 _WARM_STEPS = 2.0
-#: What a byte-step above the limit costs where it is warm, in the average time of one: at the
-#: start, which is a good schedule on large graphs, and later.
+#: What a byte-step above the limit costs, in the average time of one: at first, and when it is warm
+#: again.  The first is near to what the search begins with, the others look further.
 _PRICE, _PRICE_AGAIN = 20.0, 2.0
 
 
 @compiled
-def _heat(flat: Flat, state: NDArray[np.float64], length: int, price: float) -> None:
+def _heat(flat: Flat, state: NDArray[np.float64], length: int, share: float, price: float) -> None:
     """Set the temperature and the price of bytes for a schedule of so many steps."""
-    state[5] = state[1] * max(_WARM, _WARM_STEPS / length)
+    state[5] = share * state[1]
     state[4] = price * state[1] / max(1, flat.limit_bytes * length)
 
 
@@ -57,7 +57,7 @@ def walk(
     length = int(state[7])
     measure(flat, here, current, length)
     if state[6] == 0.0:
-        _heat(flat, state, length, _PRICE)
+        _heat(flat, state, length, _WARM, _PRICE)
     every = max(200, 4 * length)
     for _ in range(rounds):
         state[6] += 1.0
@@ -68,7 +68,8 @@ def walk(
                 length = int(state[8])
                 current[:length] = best[:length]
                 state[0], state[1] = state[2], state[3]
-                _heat(flat, state, length, _PRICE_AGAIN)
+                share = max(_WARM, _WARM_STEPS / length)
+                _heat(flat, state, length, share, _PRICE_AGAIN)
                 measure(flat, here, current, length)
         kind = np.random.random()
         if kind < 0.35:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from memplan.solver.attempts import cannot_improve, try_mask
-from memplan.solver.masks.tree import MaskTree, PossibleMask
+from memplan.solver.masks.tree import MaskTree, PossibleMask, seconds_of_node
 from memplan.solver.pursuit import Pursuit, Side
 
 __all__ = ["importance_is_proved", "try_possible_masks"]
 
+#: Of a large graph fewer nodes than that are of no use.
+_LEAST_NODES = 50
 #: An attempt at one mask and micro-batch takes so long per operation.
 _SECONDS_PER_WORK = 1e-3
 #: Later it takes so many times as long.
@@ -30,13 +32,14 @@ def try_possible_masks(pursuit: Pursuit, sides: list[Side], seconds: float) -> N
     Each briefly at first.  It ends when the incumbent is proved to have the most importance, and
     when nothing came of many masks, which are then tried for longer.
     """
-    if not pursuit.techniques.mask_tree or seconds <= 0:
+    instances = [side.instance for side in sides]
+    if not pursuit.techniques.mask_tree or seconds < _LEAST_NODES * seconds_of_node(instances):
         return
     until = pursuit.clock.now() + seconds
     pursuit.tell("most important mask")
     if pursuit.mask_tree is None:
         pursuit.mask_tree = MaskTree(
-            [side.instance for side in sides],
+            instances,
             [side.bound for side in sides],
             pursuit.clock,
             look_back=pursuit.techniques.looking_back,

@@ -24,7 +24,7 @@ from memplan.solver.instance import Instance
 from memplan.solver.masks.knapsack import most_value
 from memplan.solver.restrict import restrict
 
-__all__ = ["MaskTree", "PossibleMask"]
+__all__ = ["MaskTree", "PossibleMask", "seconds_of_node"]
 
 #: What a node takes beside looking back, per operation; measured.
 _SECONDS_PER_WORK = 2e-5
@@ -32,6 +32,11 @@ _SECONDS_PER_WORK = 2e-5
 _MOST_LIKELY = 4
 #: Seconds for the bound of a node.
 _NODE_SECONDS = 0.3
+
+
+def seconds_of_node(instances: Sequence[Instance]) -> float:
+    """Return what a node takes at least, where every micro-batch is left."""
+    return _SECONDS_PER_WORK * sum(len(instance.works) for instance in instances)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +151,7 @@ class MaskTree:
         that take most, which is nearly as good and several times as fast.
         """
         instance = self.instances[side]
-        self.clock.spend(_SECONDS_PER_WORK * len(instance.works))
+        self.clock.spend(seconds_of_node([instance]))
         at = excess_at(
             restrict(instance, node.options),
             self.request.budget_bytes,
