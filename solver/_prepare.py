@@ -5,6 +5,7 @@ from __future__ import annotations
 from memplan.solver.local_search.prepare import prepare_local_search
 from memplan.solver.packing.prepare import prepare_packing
 from memplan.solver.relaxation.label_search import prepare_labels
+from memplan.solver.relaxation.order_search import prepare_order_search
 
 __all__ = ["prepare"]
 
@@ -17,4 +18,5 @@ def prepare() -> None:
     """
     prepare_local_search()
     prepare_labels()
+    prepare_order_search()
     prepare_packing()

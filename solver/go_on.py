@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from memplan.solver.bounding import bound_time
+from memplan.solver.every_order import search_orders
 from memplan.solver.heuristic_stage import try_heuristics
 from memplan.solver.line_search import solve_lines
 from memplan.solver.masks.possible import importance_is_proved, try_possible_masks
@@ -52,6 +53,7 @@ def go_on_from(
     if fixed and pursuit.techniques.line_model and pursuit.left > 0 and not ends():
         solve_lines(pursuit, sides, _WARM_LINE_SHARE * pursuit.left)
         remember_proved(pursuit, sides)
+    search_orders(pursuit, sides, _WARM_LINE_SHARE * pursuit.left)
     if ends():
         return
     given = fixed

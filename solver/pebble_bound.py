@@ -14,7 +14,7 @@ from memplan.solver.bounds import ByteBound, lower_bound
 from memplan.solver.clock import WALL, Clock
 from memplan.solver.instance import Instance
 from memplan.solver.schedule import Schedule, Table, live_profile
-from memplan.solver.scheduling.pebble_board import Board
+from memplan.solver.scheduling.pebble_board import Board, is_the_game
 from memplan.solver.scheduling.pebbling import within
 from memplan.solver.scheduling.ways import fastest_ways, needed_schedule
 from memplan.solver.techniques import Techniques
@@ -43,7 +43,7 @@ def pebbled(instance: Instance, bound: ByteBound, seconds: float, clock: Clock =
         return bound
     table = Table.of(instance)
     steps = needed_schedule(table, fastest_ways(table))
-    if not _is_the_game(table, steps):
+    if not is_the_game(table, steps):
         return bound
     stores = instance.store_bytes
     floor = max(0, bound.bytes - stores)
@@ -54,18 +54,6 @@ def pebbled(instance: Instance, bound: ByteBound, seconds: float, clock: Clock =
         return bound
     raised = replace(bound, bytes=least)
     return raised if found.steps is None else _at_its_peak(table, found.steps, raised)
-
-
-def _is_the_game(table: Table, steps: Schedule) -> bool:
-    """Tell whether every plan of the instance is a history of the pebble game."""
-    works = table.instance.works
-    return not table.instance.coverable and all(
-        len(table.allowed[work]) == 1
-        and not table.pairs[work][way]
-        and table.uses_up[work][way] < 0
-        and (table.most_computations[work] == 1 or not works[work].demanded[0])
-        for work, way in steps
-    )
 
 
 def _at_its_peak(table: Table, steps: Schedule, bound: ByteBound) -> ByteBound:

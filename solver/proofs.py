@@ -115,7 +115,14 @@ def unrestricted_proof(pursuit: Pursuit, sides: list[Side]) -> Proof:
     if all(side.instance.outside_ways == 1 for side in sides):
         masks = _most_important_masks(pursuit, sides)
         if masks:
-            proof.time_ns = min(side.least_time_ns(mask) for mask in masks for side in sides)
+            limits = [(side.least_time_ns(mask), side, mask) for mask in masks for side in sides]
+            proof.time_ns = least_ns = min(limit for limit, _, _ in limits)
+            if least_ns == best.worth.time_ns:
+                proof.arena_bytes = min(
+                    side.least_arena_bytes(mask, least_ns)
+                    for limit, side, mask in limits
+                    if limit == least_ns
+                )
     return proof
 
 

@@ -15,6 +15,7 @@ from memplan.solver.masks.estimate import MemoryEstimate, estimate_memory
 from memplan.solver.masks.tree import MaskTree
 from memplan.solver.progress import Progress, Reporter
 from memplan.solver.relaxation.any_order_bound import AnyOrderBound
+from memplan.solver.relaxation.cheapest_order import CheapestOrder
 from memplan.solver.relaxation.recomputation import RecomputationBound
 from memplan.solver.relaxation.timeline import Timeline
 from memplan.solver.schedule import Table
@@ -79,6 +80,11 @@ class Side:
     _reaches: dict[int, int] = field(default_factory=dict)
     _least_time_ns: dict[frozenset[LayerUpdate], int] = field(default_factory=dict)
     _any_order: dict[frozenset[LayerUpdate], AnyOrderBound] = field(default_factory=dict)
+    _cheapest_order: dict[frozenset[LayerUpdate], CheapestOrder | None] = field(
+        default_factory=dict
+    )
+    #: Per mask, a time, and bytes that no plan of this time or less has fewer of.
+    _least_arena_bytes: dict[frozenset[LayerUpdate], tuple[int, int]] = field(default_factory=dict)
     _tables: dict[frozenset[LayerUpdate], Table] = field(default_factory=dict)
 
     def table(self, mask: Mask) -> Table:
@@ -110,6 +116,29 @@ class Side:
             along = with_outside(bound.table, bound.trip_time_ns)
             self._least_time_ns[key] = max(along, self._least_time_ns[key])
         return self._least_time_ns[key]
+
+    def raise_least_time_ns(self, mask: Mask, trip_ns: int) -> None:
+        """Take into account that no trip of a plan of this mask takes less than ``trip_ns``."""
+        least = with_outside(self.table(mask), trip_ns)
+        self._least_time_ns[frozenset(mask.values())] = max(least, self.least_time_ns(mask))
+
+    def least_arena_bytes(self, mask: Mask, time_ns: int) -> int:
+        """Return a proven bound on the arena of plans of this mask and time."""
+        known_ns, least = self._least_arena_bytes.get(frozenset(mask.values()), (0, 0))
+        return max(self.bound.bytes, least if time_ns <= known_ns else 0)
+
+    def raise_least_arena_bytes(self, mask: Mask, time_ns: int, least: int) -> None:
+        """Take into account that no plan of this mask and time, or less, has a smaller arena."""
+        self._least_arena_bytes[frozenset(mask.values())] = (time_ns, least)
+
+    def cheapest_order(
+        self, mask: Mask, begin: Callable[[Side, Mask], CheapestOrder | None]
+    ) -> CheapestOrder | None:
+        """Return the search over all orders of plans of this mask; the latest is kept."""
+        key = frozenset(mask.values())
+        if key not in self._cheapest_order:
+            self._cheapest_order = {key: begin(self, mask)}
+        return self._cheapest_order[key]
 
     def any_order_bound(self, mask: Mask, make: Callable[[Table], AnyOrderBound]) -> AnyOrderBound:
         """Return the bound of every order on plans of this mask; the latest are kept."""

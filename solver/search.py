@@ -16,6 +16,7 @@ from memplan.solver.bounds import ByteBound
 from memplan.solver.build_instance import build_instance
 from memplan.solver.clock import Clock
 from memplan.solver.collector import old_objects_left_alone
+from memplan.solver.every_order import search_orders
 from memplan.solver.go_on import go_on_from
 from memplan.solver.heuristic_stage import (
     hasten_poor,
@@ -52,6 +53,8 @@ __all__ = ["Outcome", "search"]
 
 #: Of the time, what heuristics get in front of bounds and the joint model, and where neither comes.
 _SHARE_BEFORE_MODEL, _SHARE_ALONE = 0.7, 0.95
+#: Before heuristics, what the search over all orders gets of small graphs.
+_ORDERS_SECONDS = 1.5
 #: For a last look at the bound, if the incumbent has changed.
 _LAST_SECONDS = 0.5
 
@@ -135,7 +138,9 @@ def _search(
         if techniques.line_model:
             solve_lines(pursuit, hopeful, 0.1 * pursuit.left)
             remember_proved(pursuit, hopeful)
-        try_heuristics(pursuit, hopeful, min(1.0, 0.2 * pursuit.left))
+        search_orders(pursuit, hopeful, min(_ORDERS_SECONDS, 0.2 * pursuit.left))
+        if not is_settled(pursuit, hopeful):
+            try_heuristics(pursuit, hopeful, min(1.0, 0.2 * pursuit.left))
         if not is_settled(pursuit, hopeful):
             solve_whole(pursuit, hopeful)
         bound_time(pursuit, hopeful, max(_LAST_SECONDS, pursuit.left))
@@ -143,6 +148,7 @@ def _search(
         if techniques.line_model:
             solve_lines(pursuit, hopeful, 0.3 * pursuit.left)
             remember_proved(pursuit, hopeful)
+        search_orders(pursuit, hopeful, min(_ORDERS_SECONDS, 0.2 * pursuit.left))
         share = _SHARE_BEFORE_MODEL if techniques.joint_model else 1.0
         choosing = _mask_share(pursuit, hopeful)
         try_heuristics(pursuit, hopeful, share * pursuit.left, choosing * pursuit.left)

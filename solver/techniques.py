@@ -51,6 +51,8 @@ class Techniques(Switches):
     hints: bool = True
     #: Bound time for plans of every order, by what must be there at moments that all of them have.
     any_order_bound: bool = True
+    #: Search over all orders at once, on small graphs of one way per operation.
+    order_search: bool = True
     #: Bound what recomputation must cost, by a relaxation of what is kept between cuts.
     retention_bound: bool = True
     #: The same in whole decisions, by branch and bound.

@@ -30,17 +30,12 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from memplan.solver.local_search.compiled import compiled
 from memplan.solver.packing.flat import Integers
+from memplan.solver.relaxation.bit_search import ONE, Masks, Shorts, pop, push, scrambled, sum_over
 
 __all__ = ["Effort", "Found", "Labels", "find_schedule", "prepare_labels"]
-
-Masks = NDArray[np.uint64]
-Shorts = NDArray[np.int32]
-
-_ONE = np.uint64(1)
 
 
 class Labels(NamedTuple):
@@ -149,69 +144,17 @@ def prepare_labels() -> None:
         kept=0,
     )
     find_schedule(labels, 2, 1, Effort(1, 8, 0))
-    _fits_at(labels, 2, 1, 0, _ONE)
-
-
-@compiled
-def _scrambled(bits: np.uint64, other: int) -> np.uint64:
-    key = (bits + np.uint64(other)) * np.uint64(0x9E3779B97F4A7C15)
-    key ^= key >> np.uint64(29)
-    key *= np.uint64(0xBF58476D1CE4E5B9)
-    return key ^ (key >> np.uint64(32))
+    _fits_at(labels, 2, 1, 0, ONE)
 
 
 @compiled
 def _slot(table: Shorts, needed: Masks, place: Shorts, bits: np.uint64, p: int) -> np.int64:
     """Return the slot of a label, or the free one where it belongs."""
     mask = len(table) - 1
-    slot = np.int64(_scrambled(bits, p * 7919)) & mask
+    slot = np.int64(scrambled(bits, p * 7919)) & mask
     while table[slot] and not (needed[table[slot] - 1] == bits and place[table[slot] - 1] == p):
         slot = (slot + 1) & mask
     return slot
-
-
-@compiled
-def _before(a: int, b: int, worth: Integers, noise: Masks) -> bool:
-    return bool(worth[a] < worth[b] or (worth[a] == worth[b] and noise[a] < noise[b]))
-
-
-@compiled
-def _push(heap: Shorts, count: int, one: int, worth: Integers, noise: Masks) -> None:
-    i = count
-    while i > 0 and _before(one, heap[(i - 1) // 2], worth, noise):
-        heap[i] = heap[(i - 1) // 2]
-        i = (i - 1) // 2
-    heap[i] = one
-
-
-@compiled
-def _pop(heap: Shorts, count: int, worth: Integers, noise: Masks) -> int:
-    """Return the first; ``count`` is what is left."""
-    first, last = heap[0], heap[count]
-    i = 0
-    while 2 * i + 1 < count:
-        child = 2 * i + 1
-        if child + 1 < count and _before(heap[child + 1], heap[child], worth, noise):
-            child += 1
-        if not _before(heap[child], last, worth, noise):
-            break
-        heap[i] = heap[child]
-        i = child
-    heap[i] = last
-    return int(first)
-
-
-@compiled
-def _sum(bits: np.uint64, of: Integers) -> int:
-    """Return the sum over the items of a set."""
-    total = 0
-    k = 0
-    while bits:
-        if bits & _ONE:
-            total += of[k]
-        bits >>= _ONE
-        k += 1
-    return int(total)
 
 
 @compiled
@@ -221,7 +164,7 @@ def _fits_at(labels: Labels, limit: int, place: int, operation: int, need: np.ui
     end = len(labels.reads)
     for q in range(place, end + 1):
         bytes_ = labels.resting[q] + labels.beside[operation]
-        if bytes_ + _sum(need | own, labels.size) <= limit:
+        if bytes_ + sum_over(need | own, labels.size) <= limit:
             return q
         if q < end:
             need &= ~labels.reads[q]
@@ -256,12 +199,12 @@ def _search(
     for p in range(end, -1, -1):
         count = 0
         for index in range(coming):
-            _push(heap, count, ahead[index], worth, noise)
+            push(heap, count, ahead[index], worth, noise)
             count += 1
         coming = taken = 0
         while count:
             count -= 1
-            label = _pop(heap, count, worth, noise)
+            label = pop(heap, count, worth, noise)
             need = needed[label]
             if label > 0 and table[_slot(table, needed, place, need, p)] - 1 != label:
                 continue  # reached for less since
@@ -274,7 +217,7 @@ def _search(
                 break
             taken += 1
             there = need | labels.reads[p - 1] | labels.writes[p - 1]
-            fits = labels.during[p - 1] + _sum(there, labels.size) <= limit
+            fits = labels.during[p - 1] + sum_over(there, labels.size) <= limit
             again = 0 if fits and not effort.exact else min(p, labels.forward)
             for choice in range(again + 1):
                 first = choice == again
@@ -289,7 +232,9 @@ def _search(
                         continue
                     then, paid = p, cost[label] + labels.cost[operation]
                 after = (need & ~writes) | reads
-                likely = max(paid, paid + labels.constant[then] + _sum(after, labels.value[then]))
+                likely = max(
+                    paid, paid + labels.constant[then] + sum_over(after, labels.value[then])
+                )
                 if likely > most:
                     continue
                 slot = _slot(table, needed, place, after, then)
@@ -306,13 +251,13 @@ def _search(
                 table[slot] = made + 1
                 place[made], needed[made] = then, after
                 cost[made], worth[made] = paid, likely
-                noise[made] = _scrambled(after, effort.seed)
+                noise[made] = scrambled(after, effort.seed)
                 parent[made], action[made] = label, operation
                 if first:
                     ahead[coming] = made
                     coming += 1
                 else:
-                    _push(heap, count, made, worth, noise)
+                    push(heap, count, made, worth, noise)
                     count += 1
                 made += 1
     return -1, 0, complete, made

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from memplan.solver.schedule import Schedule, Table
 
-__all__ = ["Board", "Move", "bits"]
+__all__ = ["Board", "Move", "bits", "is_the_game"]
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,22 @@ class Board:
         """Return the bytes of a set of items."""
         size = self.table.size
         return sum(size[item] for item in bits(items))
+
+
+def is_the_game(table: Table, steps: Schedule) -> bool:
+    """Tell whether every plan of a fixed instance is a history of the pebble game.
+
+    Args:
+        steps: what must run.
+    """
+    works = table.instance.works
+    return not table.instance.coverable and all(
+        len(table.allowed[work]) == 1
+        and not table.pairs[work][way]
+        and table.uses_up[work][way] < 0
+        and (table.most_computations[work] == 1 or not works[work].demanded[0])
+        for work, way in steps
+    )
 
 
 def bits_of(numbers: Collection[int]) -> int:
