@@ -51,7 +51,7 @@ def test_longer_chains_are_proved_without_restrictions(part: float) -> None:
 
 
 def test_the_program_supposes_one_run_in_order_between_first_computations() -> None:
-    plan = settled(chain(40, 3), 0.7, "label_search", "any_order_bound")
+    plan = settled(chain(40, 3), 0.7, "label_search", "any_order_bound", "order_search")
     assert plan.totals.time_ns == 1003
     (restriction,) = plan.certificate.restrictions
     assert "once, in order" in restriction
@@ -59,7 +59,7 @@ def test_the_program_supposes_one_run_in_order_between_first_computations() -> N
 
 def test_of_several_orders_the_line_is_a_restriction() -> None:
     problem = layered(40, 2)
-    plan = settled(problem, 0.8, "joint_model", "any_order_bound")
+    plan = settled(problem, 0.8, "joint_model", "any_order_bound", "order_search")
     assert suppose_a_line(plan.certificate.restrictions)
     assert plan.certificate.levels[0].gap == 0
     assert plan.certificate.status == "feasible"  # another order may be faster

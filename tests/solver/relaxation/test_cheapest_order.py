@@ -12,7 +12,7 @@ from memplan.ir.graph import OpGraph
 from memplan.solver.clock import WALL, WorkClock
 from memplan.solver.relaxation import cheapest_order
 from memplan.solver.relaxation.cheapest_order import CheapestOrder, flat_game
-from memplan.solver.schedule import live_peak
+from memplan.solver.schedule import Table, live_peak
 from memplan.solver.scheduling.pebble_board import Board, is_the_game
 from memplan.solver.scheduling.pebbling import within
 from memplan.solver.scheduling.ways import fastest_ways, needed_schedule
@@ -24,7 +24,10 @@ FOREVER = 1e6
 
 def board_of(graph: OpGraph) -> Board | None:
     """Return the board of a graph's whole update, if it is all that plans can do."""
-    table = table_of(graph, update="full" if graph.mode == "train" else "auto", computations=None)
+    return board_on(table_of(graph, computations=None))
+
+
+def board_on(table: Table) -> Board | None:
     steps = needed_schedule(table, fastest_ways(table))
     return Board.of(table, steps) if is_the_game(table, steps) else None
 

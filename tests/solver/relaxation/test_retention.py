@@ -209,7 +209,7 @@ def test_the_line_of_a_schedule_knows_where_it_runs_again() -> None:
 def test_a_plan_says_what_its_bound_supposes() -> None:
     problem = random_problem(7, forward=25)
     limit = int(problem.plain_peak_bytes * 0.7)
-    techniques = Techniques.without("any_order_bound")
+    techniques = Techniques.without("any_order_bound", "order_search")
     answer = solve(as_graph(problem), as_request(limit, 6.0), techniques=techniques)
     assert answer.plan is not None
     certificate = answer.plan.certificate
