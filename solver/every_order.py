@@ -23,6 +23,8 @@ __all__ = ["search_orders"]
 
 #: What packing one schedule may take.
 _PACKING_SECONDS = 0.1
+#: What looking for the smallest plan of the least time may take.
+_LOWERING_SECONDS = 0.5
 #: Schedules of the least time and peak that are packed, and how many are looked at for the next.
 _MOST_SHIFTS, _MOST_SHIFTS_IN_VAIN = 20, 50
 
@@ -91,7 +93,7 @@ def _advance(
     search.advance(below_ns, seconds, pursuit.clock)
     side.raise_least_time_ns(mask, search.least_ns)
     if search.schedule is not None and not was_over:
-        side.known(mask).append(search.schedule)
+        side.known(mask).append(tuple(search.schedule))
         _place(pursuit, table, search.schedule, table.instance.room_bytes)
 
 
@@ -115,7 +117,7 @@ def _lower(pursuit: Pursuit, sides: list[Side], mask: Mask, seconds: float) -> N
         if best.worth.arena_bytes == side.least_arena_bytes(mask, least_ns):
             return
     search = side.cheapest_order(mask, _begin)
-    if search is None or seconds <= 0:
+    if search is None or search.lowered_ns == least_ns or seconds <= 0:
         return
     schedule = search.schedule
     if best is not None and best.worth.time_ns == least_ns and best.instance.mask() == mask:
@@ -123,15 +125,22 @@ def _lower(pursuit: Pursuit, sides: list[Side], mask: Mask, seconds: float) -> N
     if schedule is None or with_outside(search.board.table, search.trip_ns(schedule)) != least_ns:
         return
     pursuit.tell(f"every order, micro-batch {side.samples}")
-    until = pursuit.clock.now() + seconds
+    search.lowered_ns = least_ns
+    table, until = search.board.table, pursuit.clock.now() + seconds
+    instance = table.instance
+    if best is None or best.worth.time_ns > least_ns:  # no addresses were found
+        _shift(pursuit, table, schedule, instance.room_bytes, until)
+        best = pursuit.best
+    if best is not None and best.worth.time_ns == least_ns:
+        until = min(until, pursuit.clock.now() + _LOWERING_SECONDS)
     smallest = _of_least_peak(pursuit, side, search, schedule, until)
     if smallest is None:
         return
     # Whatever is on top need not be padded.
-    peak, instance = live_peak(search.board.table, smallest) or 0, search.board.table.instance
+    peak = live_peak(table, smallest) or 0
     least = instance.store_bytes + peak - (instance.alignment_bytes - 1)
     side.raise_least_arena_bytes(mask, least_ns, least)
-    _shift(pursuit, search.board.table, smallest, peak, until)
+    _shift(pursuit, table, smallest, peak, until)
 
 
 def _of_least_peak(

@@ -8,12 +8,69 @@ from numpy.typing import NDArray
 from memplan.solver.local_search.compiled import compiled
 from memplan.solver.packing.flat import Integers
 
-__all__ = ["ONE", "Masks", "Shorts", "pop", "push", "scrambled", "sum_over"]
+__all__ = [
+    "ONE",
+    "Masks",
+    "Shorts",
+    "pop",
+    "push",
+    "scrambled",
+    "sum_over",
+    "sum_table",
+    "sum_up",
+    "unite",
+    "union_table",
+]
 
 Masks = NDArray[np.uint64]
 Shorts = NDArray[np.int32]
 
 ONE = np.uint64(1)
+#: Tables have a row for each byte of a word.
+_BYTES, _VALUES = 8, 256
+_BYTE, _SHIFT = np.uint64(_VALUES - 1), np.uint64(8)
+
+
+def sum_table(values: Integers) -> Integers:
+    """Return sums over the members of all sets, byte by byte of a word, for ``sum_up``."""
+    table = np.zeros((_BYTES, _VALUES), np.int64)
+    for number, value in enumerate(values):
+        row, bit = table[number // 8], 1 << number % 8
+        row[bit : 2 * bit] = row[:bit] + value
+    return table
+
+
+def union_table(sets: Masks) -> Masks:
+    """Return unions of what belongs to the members of all sets, for ``unite``."""
+    table = np.zeros((_BYTES, _VALUES), np.uint64)
+    for number, each in enumerate(sets):
+        row, bit = table[number // 8], 1 << number % 8
+        row[bit : 2 * bit] = row[:bit] | each
+    return table
+
+
+@compiled
+def sum_up(bits: np.uint64, table: Integers) -> int:
+    """Return the sum over the members of a set, by a table."""
+    total = 0
+    k = 0
+    while bits:
+        total += table[k, bits & _BYTE]
+        bits >>= _SHIFT
+        k += 1
+    return int(total)
+
+
+@compiled
+def unite(bits: np.uint64, table: Masks) -> np.uint64:
+    """Return the union of what belongs to the members of a set, by a table."""
+    union = np.uint64(0)
+    k = 0
+    while bits:
+        union |= table[k, bits & _BYTE]
+        bits >>= _SHIFT
+        k += 1
+    return union
 
 
 @compiled

@@ -9,7 +9,7 @@ import numpy as np
 
 from memplan.solver.clock import Clock
 from memplan.solver.packing.flat import Integers
-from memplan.solver.relaxation.bit_search import Masks
+from memplan.solver.relaxation.bit_search import Masks, sum_table, union_table
 from memplan.solver.relaxation.order_search import (
     MORE,
     MOST_BITS,
@@ -23,12 +23,12 @@ from memplan.solver.scheduling.pebble_board import Board, bits
 
 __all__ = ["CheapestOrder", "flat_game"]
 
-#: States at most: what they take is some hundred million bytes.
-_MOST_STATES = 2_500_000
+#: States at most: they take some two hundred million bytes.
+_MOST_STATES = 4_000_000
 #: States that are taken before anybody looks at the clock.
 _TURNS = 20_000
 #: What a state takes that comes up; measured.
-_SECONDS_PER_STATE = 3e-6
+_SECONDS_PER_STATE = 1e-6
 #: Costs beyond do not go into whole numbers of the machine.
 _MOST = 2**60
 
@@ -64,13 +64,15 @@ def flat_game(board: Board) -> FlatGame | None:
         workspace=_numbers(move.workspace for move in own),
         price=_numbers([*(0 for _ in once), *prices]),
         waits_for=_words(_union(bits(move.changed_by), once_bit) for move in own),
-        needs_once=_words(_union(bits(board.needs[work]), once_bit) for work in works),
-        needs_again=_words(_union(bits(board.needs[work]), again_bit) for work in works),
-        item_needs_once=_words(needs(item, once_bit) for item in loose),
-        item_needs_again=_words(needs(item, again_bit) for item in loose),
-        prices=_numbers(prices),
-        loose_size=_numbers(table.size[item] for item in loose),
-        tied_size=_numbers(table.size[item] for item in tied),
+        needs_once=_unions(_union(bits(board.needs[work]), once_bit) for work in once),
+        needs_again=_unions(_union(bits(board.needs[work]), again_bit) for work in once),
+        all_tied_reads=_unions(_union(moves[work].read_items, tied_bit) for work in once),
+        all_tied_writes=_unions(_union(moves[work].written_items, tied_bit) for work in once),
+        item_needs_once=_unions(needs(item, once_bit) for item in loose),
+        item_needs_again=_unions(needs(item, again_bit) for item in loose),
+        loose_size=_sums(table.size[item] for item in loose),
+        tied_size=_sums(table.size[item] for item in tied),
+        prices=_sums(prices),
         given=_union(table.given, loose_bit),
         kept=_union(table.kept, loose_bit),
         tied_kept=_union(table.kept, tied_bit),
@@ -105,6 +107,14 @@ def _words(sets: Iterable[int]) -> Masks:
     return np.array([*sets] or [0], np.uint64)
 
 
+def _unions(sets: Iterable[int]) -> Masks:
+    return union_table(np.array([*sets], np.uint64))
+
+
+def _sums(numbers: Iterable[int]) -> Integers:
+    return sum_table(np.array([*numbers], np.int64))
+
+
 def _numbers(numbers: Iterable[int]) -> Integers:
     return np.array([*numbers] or [0], np.int64)
 
@@ -119,6 +129,7 @@ class CheapestOrder:
         limit_bytes: of what is live.
         schedule: of the least time; None: not found yet, or there is none.
         is_over: it has ended by itself, or nothing more fits into memory.
+        lowered_ns: the time of which the smallest plan was looked for, if it was.
     """
 
     board: Board
@@ -126,6 +137,7 @@ class CheapestOrder:
     limit_bytes: int
     schedule: Schedule | None = None
     is_over: bool = False
+    lowered_ns: int | None = None
     _states: States | None = field(default=None, repr=False)
     #: Of what may run again: no schedule costs less, and those that cost more were left out.
     _least: int = 0

@@ -29,7 +29,18 @@ from numpy.typing import NDArray
 
 from memplan.solver.local_search.compiled import compiled
 from memplan.solver.packing.flat import Integers
-from memplan.solver.relaxation.bit_search import ONE, Masks, Shorts, pop, push, scrambled, sum_over
+from memplan.solver.relaxation.bit_search import (
+    ONE,
+    Masks,
+    Shorts,
+    pop,
+    push,
+    scrambled,
+    sum_table,
+    sum_up,
+    union_table,
+    unite,
+)
 
 __all__ = ["MOST_BITS", "FlatGame", "States", "advance", "path_to", "prepare_order_search"]
 
@@ -45,20 +56,26 @@ class FlatGame(NamedTuple):
     """
 
     once: int  # how many operations run once
-    reads: Masks  # loose items, per operation
+    # Per operation:
+    reads: Masks  # loose items
     writes: Masks
     tied_reads: Masks
     tied_writes: Masks
     workspace: Integers
     price: Integers  # 0 for what runs once
-    waits_for: Masks  # operations that run once and must come later, per operation
-    needs_once: Masks  # operations that must have run, per operation
+    waits_for: Masks  # operations that run once and must come later
+    # Tables of sets (``bit_search``), of operations that run once:
+    needs_once: Masks  # what must have run
     needs_again: Masks
-    item_needs_once: Masks  # the same per loose item, its producer included
+    all_tied_reads: Masks
+    all_tied_writes: Masks
+    # ... of loose items, the producer included:
+    item_needs_once: Masks
     item_needs_again: Masks
-    prices: Integers  # of those that may run again
     loose_size: Integers
+    # ... and of tied items, and of operations that may run again:
     tied_size: Integers
+    prices: Integers
     given: int
     kept: int
     tied_kept: int
@@ -88,13 +105,16 @@ class States(NamedTuple):
         while slots < 2 * most_states:
             slots *= 2
         states = cls(
-            *(np.empty(most_states, np.uint64) for _ in range(2)),
-            np.empty(most_states, np.int64),
-            np.empty(most_states, np.uint64),
-            *(np.empty(most_states, np.int32) for _ in range(3)),
-            np.zeros(most_states, np.bool_),
-            np.zeros(slots, np.int32),
-            np.array([1, 1, 0], np.int64),
+            to_come=np.empty(most_states, np.uint64),
+            there=np.empty(most_states, np.uint64),
+            worth=np.empty(most_states, np.int64),
+            left=np.empty(most_states, np.uint64),
+            parent=np.empty(most_states, np.int32),
+            action=np.empty(most_states, np.int32),
+            heap=np.empty(most_states, np.int32),
+            done=np.zeros(most_states, np.bool_),
+            table=np.zeros(slots, np.int32),
+            counts=np.array([1, 1, 0], np.int64),
         )
         states.to_come[0] = (1 << game.once) - 1
         states.there[0], states.worth[0], states.left[0] = game.kept, 0, _MOST_PAID
@@ -122,9 +142,10 @@ def prepare_order_search() -> None:
     """Compile the search, or load what an earlier process compiled: some seconds, once."""
     bits, numbers = np.array([0, 1], np.uint64), np.ones(2, np.int64)
     none = np.zeros(2, np.uint64)
+    unions, sums = union_table(none), sum_table(numbers)
     game = FlatGame(
-        1, np.array([1, 0], np.uint64), bits, none, none, numbers, numbers, none, none, none,
-        none, none, numbers, numbers, numbers, 0, 0, 0,
+        1, np.array([1, 0], np.uint64), bits, none, none, numbers, numbers, none,
+        *(unions,) * 6, *(sums,) * 3, 0, 0, 0,
     )  # fmt: skip
     advance(game, 9, 9, 9, States.of(game, 8))
 
@@ -147,30 +168,17 @@ def _enter(states: States, state: int) -> None:
 
 
 @compiled
-def _union(bits: np.uint64, of: Masks) -> np.uint64:
-    """Return the union of what belongs to the members of a set."""
-    union = np.uint64(0)
-    k = 0
-    while bits:
-        if bits & ONE:
-            union |= of[k]
-        bits >>= ONE
-        k += 1
-    return union
-
-
-@compiled
 def _tied(game: FlatGame, to_come: np.uint64) -> np.uint64:
     """Return the tied items that are there: made before, and kept or read from here on."""
     behind = ((ONE << np.uint64(game.once)) - ONE) & ~to_come
-    made = _union(to_come, game.tied_writes)
-    return made & (_union(behind, game.tied_reads) | np.uint64(game.tied_kept))
+    made = unite(to_come, game.all_tied_writes)
+    return made & (unite(behind, game.all_tied_reads) | np.uint64(game.tied_kept))
 
 
 @compiled
 def _runs_again(game: FlatGame, to_come: np.uint64, there: np.uint64) -> np.uint64:
     """Return what must run before a state of what may run again."""
-    return _union(to_come, game.needs_again) | _union(there, game.item_needs_again)
+    return unite(to_come, game.needs_again) | unite(there, game.item_needs_again)
 
 
 @compiled
@@ -209,9 +217,9 @@ def advance(game: FlatGame, limit: int, most: int, turns: int, states: States) -
         if to_come == 0 and not there & ~given:
             end = state
             break
-        needed = _union(to_come, game.needs_once)
+        needed = unite(to_come, game.needs_once)
         tied = _tied(game, to_come)
-        live = sum_over(there, game.loose_size) + sum_over(tied, game.tied_size)
+        live = sum_up(there, game.loose_size) + sum_up(tied, game.tied_size)
         found = 0
         for op in range(ops):
             rest = there & ~game.writes[op]
@@ -219,7 +227,7 @@ def advance(game: FlatGame, limit: int, most: int, turns: int, states: States) -
             if op < game.once:
                 if not to_come & bit or needed & bit:
                     continue
-                if _union(rest, game.item_needs_once) & bit:
+                if unite(rest, game.item_needs_once) & bit:
                     continue
                 after_to_come[found] = to_come & ~bit
             else:
@@ -230,16 +238,16 @@ def advance(game: FlatGame, limit: int, most: int, turns: int, states: States) -
                 continue
             after_there[found] = rest | game.reads[op]
             after_tied = (tied & ~game.tied_writes[op]) | game.tied_reads[op]
-            during = game.workspace[op] + sum_over(
+            during = game.workspace[op] + sum_up(
                 after_there[found] | game.writes[op], game.loose_size
             )
-            during += sum_over(after_tied | tied | game.tied_writes[op], game.tied_size)
+            during += sum_up(after_tied | tied | game.tied_writes[op], game.tied_size)
             if during > limit:
                 continue
             moves[found] = op
             found += 1
-            after = sum_over(after_there[found - 1], game.loose_size)
-            after += sum_over(after_tied, game.tied_size)
+            after = sum_up(after_there[found - 1], game.loose_size)
+            after += sum_up(after_tied, game.tied_size)
             if after > live:
                 continue
             bit = ONE << np.uint64(max(0, op - game.once))
@@ -253,7 +261,7 @@ def advance(game: FlatGame, limit: int, most: int, turns: int, states: States) -
         for move in range(found):
             new_to_come, new_there = after_to_come[move], after_there[move]
             paid = paid_here + game.price[moves[move]]
-            ahead = sum_over(_runs_again(game, new_to_come, new_there), game.prices)
+            ahead = sum_up(_runs_again(game, new_to_come, new_there), game.prices)
             worth = max(states.worth[state], paid + ahead)
             if worth > most:
                 continue
