@@ -8,10 +8,11 @@ where each operation has one way and shares no bytes with an operand.
 from __future__ import annotations
 
 import random
+from functools import partial
 
 from memplan.solver.proofs import joined_proof, unrestricted_proof
 from memplan.solver.pursuit import Mask, Pursuit, Side, fits
-from memplan.solver.relaxation.cheapest_order import CheapestOrder, flat_game
+from memplan.solver.relaxation.cheapest_order import MOST_STATES, CheapestOrder, flat_game
 from memplan.solver.schedule import Schedule, Table, live_peak
 from memplan.solver.scheduling.pebble_board import Board, is_the_game
 from memplan.solver.scheduling.shifts import shifted
@@ -38,10 +39,11 @@ def search_orders(pursuit: Pursuit, sides: list[Side], seconds: float) -> None:
     if mask is None or seconds <= 0 or not pursuit.techniques.order_search:
         return
     until = pursuit.clock.now() + seconds
+    begin = partial(_begin, most_states=MOST_STATES // len(sides))
     # The least of all counts: the lowest comes first.
     hopeful = sorted(sides, key=lambda side: side.least_time_ns(mask))
     for number, side in enumerate(hopeful):
-        search = side.cheapest_order(mask, _begin)
+        search = side.cheapest_order(mask, begin)
         if search is None or not _may_be_faster(pursuit, sides, side, mask):
             continue
         pursuit.tell(f"every order, micro-batch {side.samples}")
@@ -69,7 +71,7 @@ def _may_be_faster(pursuit: Pursuit, sides: list[Side], side: Side, mask: Mask) 
     return side.least_time_ns(mask) < best.worth.time_ns
 
 
-def _begin(side: Side, mask: Mask) -> CheapestOrder | None:
+def _begin(side: Side, mask: Mask, most_states: int = MOST_STATES) -> CheapestOrder | None:
     """Return the search of a mask; None where it is too large, or plans may do otherwise."""
     table = side.table(mask)
     steps = needed_schedule(table, fastest_ways(table))
@@ -77,7 +79,9 @@ def _begin(side: Side, mask: Mask) -> CheapestOrder | None:
         return None
     board = Board.of(table, steps)
     game = flat_game(board)
-    return None if game is None else CheapestOrder(board, game, table.instance.room_bytes)
+    if game is None:
+        return None
+    return CheapestOrder(board, game, table.instance.room_bytes, most_states=most_states)
 
 
 def _advance(
@@ -93,8 +97,9 @@ def _advance(
     search.advance(below_ns, seconds, pursuit.clock)
     side.raise_least_time_ns(mask, search.least_ns)
     if search.schedule is not None and not was_over:
-        side.known(mask).append(tuple(search.schedule))
-        _place(pursuit, table, search.schedule, table.instance.room_bytes)
+        placed = _place(pursuit, table, search.schedule, table.instance.room_bytes)
+        if placed is not None:
+            side.known(mask).append(tuple(search.schedule))
 
 
 def _place(pursuit: Pursuit, table: Table, schedule: Schedule, limit: int) -> Solution | None:
@@ -116,6 +121,9 @@ def _lower(pursuit: Pursuit, sides: list[Side], mask: Mask, seconds: float) -> N
         side = next(each for each in sides if each.samples == best.instance.samples)
         if best.worth.arena_bytes == side.least_arena_bytes(mask, least_ns):
             return
+    line = pursuit.recomputation
+    if line is not None and line.line.is_only:  # the search along it has done so
+        return
     search = side.cheapest_order(mask, _begin)
     if search is None or search.lowered_ns == least_ns or seconds <= 0:
         return

@@ -21,10 +21,10 @@ from memplan.solver.relaxation.order_search import (
 from memplan.solver.schedule import Schedule
 from memplan.solver.scheduling.pebble_board import Board, bits
 
-__all__ = ["CheapestOrder", "flat_game"]
+__all__ = ["MOST_STATES", "CheapestOrder", "flat_game"]
 
-#: States at most: they take some two hundred million bytes.
-_MOST_STATES = 4_000_000
+#: States at most, of all searches that go on side by side: some two hundred million bytes.
+MOST_STATES = 4_000_000
 #: States that are taken before anybody looks at the clock.
 _TURNS = 20_000
 #: What a state takes that comes up; measured.
@@ -130,6 +130,7 @@ class CheapestOrder:
         schedule: of the least time; None: not found yet, or there is none.
         is_over: it has ended by itself, or nothing more fits into memory.
         lowered_ns: the time of which the smallest plan was looked for, if it was.
+        most_states: how many it may keep in memory.
     """
 
     board: Board
@@ -138,6 +139,7 @@ class CheapestOrder:
     schedule: Schedule | None = None
     is_over: bool = False
     lowered_ns: int | None = None
+    most_states: int = MOST_STATES
     _states: States | None = field(default=None, repr=False)
     #: Of what may run again: no schedule costs less, and those that cost more were left out.
     _least: int = 0
@@ -162,7 +164,7 @@ class CheapestOrder:
         if self.is_over or self._least > self._most or clock.over(until):
             return
         if self._states is None:
-            self._states = States.of(self.game, _MOST_STATES)
+            self._states = States.of(self.game, self.most_states)
         states, end = self._states, MORE
         while end == MORE and not clock.over(until):
             known = int(states.counts[0])

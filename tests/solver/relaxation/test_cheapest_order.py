@@ -152,13 +152,13 @@ def test_what_is_not_faster_is_of_no_interest() -> None:
     assert above.schedule is not None and above.least_ns == free.least_ns
 
 
-def test_full_memory_ends_it_with_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_memory_ends_it_with_a_bound() -> None:
     board = board_of_layers(40, 100)
     limit = plain_peak(board) // 2
     whole = search(board, limit)
     whole.advance(None, FOREVER, WALL)
-    monkeypatch.setattr(cheapest_order, "_MOST_STATES", 5000)
     found = search(board, limit)
+    found.most_states = 5000
     found.advance(None, FOREVER, WALL)
     assert found.is_over and found.schedule is None
     plain_ns = sum(board.table.time_ns[work][move.way] for work, move in board.moves.items())
