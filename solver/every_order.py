@@ -13,6 +13,7 @@ from functools import partial
 from memplan.solver.proofs import joined_proof, unrestricted_proof
 from memplan.solver.pursuit import Mask, Pursuit, Side, fits
 from memplan.solver.relaxation.cheapest_order import MOST_STATES, CheapestOrder, flat_game
+from memplan.solver.relaxation.order_search import MOST_BITS
 from memplan.solver.schedule import Schedule, Table, live_peak
 from memplan.solver.scheduling.pebble_board import Board, is_the_game
 from memplan.solver.scheduling.shifts import shifted
@@ -75,7 +76,8 @@ def _begin(side: Side, mask: Mask, most_states: int = MOST_STATES) -> CheapestOr
     """Return the search of a mask; None where it is too large, or plans may do otherwise."""
     table = side.table(mask)
     steps = needed_schedule(table, fastest_ways(table))
-    if side.bound.unread or not is_the_game(table, steps):
+    too_many = len(steps) > 2 * MOST_BITS  # before anything is built of a large graph
+    if too_many or side.bound.unread or not is_the_game(table, steps):
         return None
     board = Board.of(table, steps)
     game = flat_game(board)
