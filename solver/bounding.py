@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from memplan.solver.every_order import search_orders
 from memplan.solver.line_plans import offer_schedules
 from memplan.solver.line_search import search_along
 from memplan.solver.other_micro_batches import bound_others, faster_sides
@@ -16,8 +15,6 @@ __all__ = ["bound_every_order", "bound_time"]
 
 #: Part of the time limit that bounding every order may take at a time.
 _ANY_ORDER_SHARE = 0.1
-#: Of a bound's time, what the search over all orders gets of small graphs.
-_ORDERS_SHARE = 0.5
 #: Of a bound's time, what the incumbent's micro-batch gets where others may be faster.
 _OWN_BOUND_SHARE = 0.6
 
@@ -31,7 +28,6 @@ def bound_time(pursuit: Pursuit, sides: list[Side], seconds: float) -> None:
     until = pursuit.clock.now() + seconds
     most = _ANY_ORDER_SHARE * pursuit.request.time_limit_seconds
     bound_every_order(pursuit, sides, min(0.3 * seconds, most), briefly=True)
-    search_orders(pursuit, sides, _ORDERS_SHARE * (until - pursuit.clock.now()))
     _bound_recomputation(pursuit, sides, until - pursuit.clock.now())
     bound_every_order(pursuit, sides, min(until - pursuit.clock.now(), most))
 

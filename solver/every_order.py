@@ -14,6 +14,7 @@ from memplan.solver.proofs import joined_proof, unrestricted_proof
 from memplan.solver.pursuit import Mask, Pursuit, Side, fits
 from memplan.solver.relaxation.cheapest_order import MOST_STATES, CheapestOrder, flat_game
 from memplan.solver.relaxation.order_search import MOST_BITS
+from memplan.solver.relaxation.timeline import timeline_of
 from memplan.solver.schedule import Schedule, Table, live_peak
 from memplan.solver.scheduling.pebble_board import Board, is_the_game
 from memplan.solver.scheduling.shifts import shifted
@@ -73,11 +74,17 @@ def _may_be_faster(pursuit: Pursuit, sides: list[Side], side: Side, mask: Mask) 
 
 
 def _begin(side: Side, mask: Mask, most_states: int = MOST_STATES) -> CheapestOrder | None:
-    """Return the search of a mask; None where it is too large, or plans may do otherwise."""
+    """Return the search of a mask.
+
+    None where it is too large, or plans may do otherwise, or there is one order alone.
+    """
     table = side.table(mask)
     steps = needed_schedule(table, fastest_ways(table))
     too_many = len(steps) > 2 * MOST_BITS  # before anything is built of a large graph
     if too_many or side.bound.unread or not is_the_game(table, steps):
+        return None
+    line = timeline_of(table, steps)
+    if line is not None and line.is_only:  # the search along it does it in less time
         return None
     board = Board.of(table, steps)
     game = flat_game(board)
@@ -123,9 +130,6 @@ def _lower(pursuit: Pursuit, sides: list[Side], mask: Mask, seconds: float) -> N
         side = next(each for each in sides if each.samples == best.instance.samples)
         if best.worth.arena_bytes == side.least_arena_bytes(mask, least_ns):
             return
-    line = pursuit.recomputation
-    if line is not None and line.line.is_only:  # the search along it has done so
-        return
     search = side.cheapest_order(mask, _begin)
     if search is None or search.lowered_ns == least_ns or seconds <= 0:
         return

@@ -21,6 +21,7 @@ from memplan.solver.warm_start import look_afresh, look_again, look_near
 __all__ = ["go_on_from"]
 
 #: Of a search from a stored plan, where the mask is given.
+_WARM_ORDERS_SHARE = 0.2
 _WARM_LINE_SHARE = 0.25
 _WARM_NEAR_SHARE = 0.45
 _WARM_BOUND_SHARE = 0.6
@@ -50,10 +51,10 @@ def go_on_from(
         """Tell whether nothing is left to find that is worth a search."""
         return is_proved(pursuit, sides) and not small and not may_reorder(pursuit, sides)
 
+    search_orders(pursuit, sides, _WARM_ORDERS_SHARE * pursuit.left)
     if fixed and pursuit.techniques.line_model and pursuit.left > 0 and not ends():
         solve_lines(pursuit, sides, _WARM_LINE_SHARE * pursuit.left)
         remember_proved(pursuit, sides)
-    search_orders(pursuit, sides, _WARM_LINE_SHARE * pursuit.left)
     if ends():
         return
     given = fixed

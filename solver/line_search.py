@@ -30,7 +30,7 @@ _LARGEST_LINE = 120
 #: Where nothing may depend on the wall; searches over what is held end by themselves.
 _NO_LIMIT_SECONDS = 1e6
 #: On chains the search over what is held mostly ends within so many seconds; it gets them, if
-#: that is no more than so much of all of the time.
+#: that is no more than so much of all of the time, and as much of the line's time.
 _LABEL_SECONDS, _LABEL_SHARE = 0.25, 0.6
 #: Part of the time for a line that a bound of every order may take.
 _ANY_ORDER_SHARE = 0.2
@@ -151,7 +151,8 @@ def _solve(
         techniques = pursuit.techniques
         if techniques.label_search:
             along.search = LineSearch(line, room, free=True)
-            share = max(0.3 * seconds, min(_LABEL_SECONDS, _LABEL_SHARE * pursuit.left))
+            part = _LABEL_SHARE if only else 0.3
+            share = max(part * seconds, min(_LABEL_SECONDS, _LABEL_SHARE * pursuit.left))
             share = _NO_LIMIT_SECONDS if request.deterministic else share
             along.best = along.search.by_labels(share, clock, least_of_every_order)
             along.restrictions = () if only else (ALONG_LINE,)

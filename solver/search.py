@@ -53,8 +53,8 @@ __all__ = ["Outcome", "search"]
 
 #: Of the time, what heuristics get in front of bounds and the joint model, and where neither comes.
 _SHARE_BEFORE_MODEL, _SHARE_ALONE = 0.7, 0.95
-#: Before heuristics, what the search over all orders gets of small graphs.
-_ORDERS_SECONDS = 1.5
+#: Of the time, what the search over all orders gets of small graphs, first and behind heuristics.
+_ORDERS_SHARE, _ORDERS_AGAIN_SHARE = 0.2, 0.5
 #: For a last look at the bound, if the incumbent has changed.
 _LAST_SECONDS = 0.5
 
@@ -134,25 +134,26 @@ def _search(
             ):
                 return _outcome(pursuit, hopeful)
     pursuit.deadline = deadline
+    search_orders(pursuit, hopeful, _ORDERS_SHARE * pursuit.left)
     if small:
-        if techniques.line_model:
+        if techniques.line_model and not is_settled(pursuit, hopeful):
             solve_lines(pursuit, hopeful, 0.1 * pursuit.left)
             remember_proved(pursuit, hopeful)
-        search_orders(pursuit, hopeful, min(_ORDERS_SECONDS, 0.2 * pursuit.left))
         if not is_settled(pursuit, hopeful):
             try_heuristics(pursuit, hopeful, min(1.0, 0.2 * pursuit.left))
+        search_orders(pursuit, hopeful, _ORDERS_SHARE * pursuit.left)
         if not is_settled(pursuit, hopeful):
             solve_whole(pursuit, hopeful)
         bound_time(pursuit, hopeful, max(_LAST_SECONDS, pursuit.left))
     else:
-        if techniques.line_model:
+        if techniques.line_model and not is_proved(pursuit, hopeful):
             solve_lines(pursuit, hopeful, 0.3 * pursuit.left)
             remember_proved(pursuit, hopeful)
-        search_orders(pursuit, hopeful, min(_ORDERS_SECONDS, 0.2 * pursuit.left))
         share = _SHARE_BEFORE_MODEL if techniques.joint_model else 1.0
         choosing = _mask_share(pursuit, hopeful)
         try_heuristics(pursuit, hopeful, share * pursuit.left, choosing * pursuit.left)
         hasten_poor(pursuit, hopeful)
+        search_orders(pursuit, hopeful, _ORDERS_AGAIN_SHARE * pursuit.left)
         bound_time(pursuit, hopeful, 0.7 * pursuit.left)
         bounded = pursuit.best
         if techniques.joint_model and not is_proved(pursuit, hopeful):
