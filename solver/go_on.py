@@ -22,11 +22,11 @@ __all__ = ["go_on_from"]
 
 #: Of a search from a stored plan, where the mask is given.
 _WARM_ORDERS_SHARE = 0.2
-_WARM_LINE_SHARE = 0.25
+_WARM_ONLY_LINE_SHARE = 0.7
 _WARM_NEAR_SHARE = 0.45
 _WARM_BOUND_SHARE = 0.6
 #: ... and where it is open.
-_WARM_POSSIBLE_SHARE = 0.3
+_WARM_POSSIBLE_SHARE, _WARM_BOUND_SHARE_FIRST = 0.3, 0.25
 #: Seconds for other orders of a plan that is proved along its own.
 _WARM_REORDERING = 0.3
 #: Where nothing near fits, the time is longer by so much of it.
@@ -53,7 +53,8 @@ def go_on_from(
 
     search_orders(pursuit, sides, _WARM_ORDERS_SHARE * pursuit.left)
     if fixed and pursuit.techniques.line_model and pursuit.left > 0 and not ends():
-        solve_lines(pursuit, sides, _WARM_LINE_SHARE * pursuit.left)
+        # Of many lines the stored plan's is the better one; it comes with the bound.
+        solve_lines(pursuit, sides, _WARM_ONLY_LINE_SHARE * pursuit.left, only=True)
         remember_proved(pursuit, sides)
     if ends():
         return
@@ -62,7 +63,7 @@ def go_on_from(
         try_possible_masks(pursuit, sides, _WARM_POSSIBLE_SHARE * pursuit.left)
         given = importance_is_proved(pursuit)
         if given:
-            bound_time(pursuit, sides, _WARM_LINE_SHARE * pursuit.left)
+            bound_time(pursuit, sides, _WARM_BOUND_SHARE_FIRST * pursuit.left)
             if ends():
                 return
             if is_proved(pursuit, sides):  # along its line: of others little is to be expected

@@ -69,10 +69,15 @@ class _Line:
         return schedule
 
 
-def solve_lines(pursuit: Pursuit, sides: Sequence[Side], seconds: float) -> None:
+def solve_lines(
+    pursuit: Pursuit, sides: Sequence[Side], seconds: float, *, only: bool = False
+) -> None:
     """Offer the best recomputation along the plain line of every micro-batch that is small.
 
     With one micro-batch, what is proved of it becomes the pursuit's bound on recomputation.
+
+    Args:
+        only: leave out lines that are one of many.
     """
     for side in sides:
         instance = side.instance
@@ -82,6 +87,8 @@ def solve_lines(pursuit: Pursuit, sides: Sequence[Side], seconds: float) -> None
         start = needed_schedule(table, fastest_ways(table))
         line = timeline_of(table, start)
         if line is None or not line.is_exact or len(start) > _LARGEST_LINE:
+            continue
+        if only and not line.is_only:
             continue
         if live_peak(table, start) is None:
             continue

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from benchmarks.planners.instances import chain, layered
@@ -120,17 +122,34 @@ def test_without_a_mask_or_time_nothing_is_searched(seconds: float) -> None:
     assert pursuit.best is None and pursuit.searches == 0
 
 
-def test_what_the_request_does_not_allow_is_a_bound_all_the_same() -> None:
-    problem = chain(20, 0)
-    asked = as_request(62, 6.0, workers=1)
-    asked = asked.model_copy(update={"deterministic": True, "computations": 2})
-    graph = as_graph(problem)
-    instance = build_instance(graph, asked, 1)
+def pursuit_within(problem: Problem, budget_bytes: int, computations: int | None) -> Pursuit:
+    asked = as_request(budget_bytes, 6.0, workers=1)
+    asked = asked.model_copy(update={"deterministic": True, "computations": computations})
+    instance = build_instance(as_graph(problem), asked, 1)
     pursuit = Pursuit(asked, Techniques(), Reporter(None), 60.0, WorkClock())
     pursuit.sides.append(Side(1, instance, lower_bound(instance), clock=pursuit.clock))
-    search_orders(pursuit, pursuit.sides, 30.0)
-    assert pursuit.best is None
+    return pursuit
+
+
+def test_what_the_request_does_not_allow_is_a_bound_all_the_same() -> None:
+    problem = layered(20, 103)
     board = board_of(problem)
-    free = search(board, 62)
+    budget = least_peak(board)
+    free = search(board, budget)
     free.advance(None, FOREVER, WALL)
-    assert pursuit.sides[0].least_time_ns(instance.mask()) == free.least_ns > problem.base_cost
+    assert free.schedule is not None and max(Counter(free.schedule).values()) > 2
+    pursuit = pursuit_within(problem, budget, computations=2)
+    search_orders(pursuit, pursuit.sides, 30.0)
+    (side,) = pursuit.sides
+    mask = side.instance.mask()
+    assert pursuit.best is None and not side.known(mask)
+    assert side.least_time_ns(mask) == free.least_ns > problem.base_cost
+
+
+def test_chains_are_left_to_their_line() -> None:
+    problem = chain(20, 0)
+    pursuit = pursuit_within(problem, problem.plain_peak_bytes // 2, computations=None)
+    search_orders(pursuit, pursuit.sides, 30.0)
+    (side,) = pursuit.sides
+    assert pursuit.best is None
+    assert side.least_time_ns(side.instance.mask()) == problem.base_cost
