@@ -10,15 +10,13 @@ The gaps of the plan's total time go to docs/solver.md.
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.machine import commit, describe_machine, versions
+from benchmarks.machine import measured_by
 from benchmarks.planners.instances import chain, layered
 from benchmarks.planners.ours import as_graph, as_request
 from benchmarks.planners.problem import Problem
@@ -107,10 +105,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found = measure(name, part, options.seconds)
             print(found or f"{name} at {part:g}: no plan", file=sys.stderr, flush=True)
             results += [] if found is None else [found]
-    command = shlex.join(["python", "-m", "benchmarks.any_order", *(arguments or sys.argv[1:])])
     section = (
-        f"Measured by `{command}` on {datetime.now(UTC):%Y-%m-%d}, commit {commit()}, on "
-        f"{describe_machine()}; {versions()}. Plans in at most {options.seconds:g} s, one worker; "
+        f"{measured_by('any_order', arguments)} "
+        f"Plans in at most {options.seconds:g} s, one worker; "
         "the gap of their total time without this bound (the linear one alone) and with it, and "
         f"its seconds.\n\n{table(results)}"
     )

@@ -11,16 +11,14 @@ be the same one.  The table goes to docs/benchmarks.md.
 from __future__ import annotations
 
 import argparse
-import shlex
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.machine import commit, describe_machine, versions
+from benchmarks.machine import measured_by
 from benchmarks.planners.answer import Planner
 from benchmarks.planners.checkmate import checkmate, checkmate_big_m
 from benchmarks.planners.instances import chain, from_folder
@@ -66,11 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             runs = measure(problem, part, options.seconds, options.repetitions, options.patience)
             results.append((problem, part, runs))
             _tell(f"{problem.name} at {part:g}: {_summary(runs)}")
-    command = shlex.join(["python", "-m", "benchmarks.chains", *(arguments or sys.argv[1:])])
     section = (
         "## Recomputation of chains\n\n"
-        f"Measured by `{command}` on {datetime.now(UTC):%Y-%m-%d}, commit {commit()}, on "
-        f"{describe_machine()}; {versions()}. Medians of up to {options.repetitions} turns each in "
+        f"{measured_by('chains', arguments)} "
+        f"Medians of up to {options.repetitions} turns each in "
         f"one process after a warm-up, one worker, at most {options.seconds:g} s by the wall; who "
         f"has had {options.patience:g} s on a line sits out its other turns.\n\n{table(results)}"
     )

@@ -10,16 +10,14 @@ that ends.  The table goes to docs/solver.md.
 from __future__ import annotations
 
 import argparse
-import shlex
 import statistics
 import sys
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.machine import commit, describe_machine, versions
+from benchmarks.machine import measured_by
 from benchmarks.planners.instances import layered
 from benchmarks.planners.ours import as_graph, as_request
 from benchmarks.sections import write_section
@@ -122,10 +120,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for seed in range(_FIRST_SEED, _FIRST_SEED + options.seeds):
                 results.append(measure(operations, seed, part, options.seconds))
                 print(results[-1], file=sys.stderr, flush=True)
-    command = shlex.join(["python", "-m", "benchmarks.every_order", *(arguments or sys.argv[1:])])
     section = (
-        f"Measured by `{command}` on {datetime.now(UTC):%Y-%m-%d}, commit {commit()}, on "
-        f"{describe_machine()}; {versions()}. Random layered graphs, {options.seeds} of each size, "
+        f"{measured_by('every_order', arguments)} "
+        f"Random layered graphs, {options.seeds} of each size, "
         f"at most {options.seconds:g} s each, one worker. *Time proved*: no plan of any order "
         "takes less; *all proved*: and none of that time has a smaller arena. *Recomputation*: on "
         "average, of the graphs of which the least time *in plain order* is known, too.\n\n"

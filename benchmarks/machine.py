@@ -4,13 +4,31 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-__all__ = ["commit", "describe_machine", "versions"]
+__all__ = ["commit", "describe_machine", "measured_by", "versions"]
 
 _ROOT = Path(__file__).resolve().parents[1]
+
+
+def measured_by(module: str, arguments: Sequence[str] | None) -> str:
+    """Return the sentence that says by which command something was measured, when and where.
+
+    Args:
+        module: of ``benchmarks``.
+        arguments: None: those of this process.
+    """
+    command = shlex.join(["python", "-m", f"benchmarks.{module}", *(arguments or sys.argv[1:])])
+    return (
+        f"Measured by `{command}` on {datetime.now(UTC):%Y-%m-%d}, commit {commit()}, on "
+        f"{describe_machine()}; {versions()}."
+    )
 
 
 def describe_machine() -> str:
